@@ -1,0 +1,236 @@
+"""The walk between constructor trees and plain JSON values.
+
+A JSON object with the key `"$"` is a tagged node; the tag says which `Kind` reads it. Everything else stands for
+itself. An object met twice is written once: the first node gets an `"id"`, later places say `{"$": "same", "id":
+...}`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from keras_probckpt.errors import MalformedRecipeError, UnrecordableError
+
+__all__ = ["BUILDER_ADVICE", "KERAS_INSTRUCTION", "TAG", "Decoder", "Encoder", "Kind", "Node", "field", "is_plain"]
+
+TAG = "$"
+SAME = "same"
+# A plain dict with this key is what Keras's own loaders take as an instruction to import and call something.
+KERAS_INSTRUCTION = "class_name"
+
+Node = Any
+T = TypeVar("T")
+
+BUILDER_ADVICE = "Write a function that builds the model and pass it as builder=: then only its arguments are recorded."
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind of value: how it is recognised, written and read.
+
+    Attributes:
+        tag: Value of the key `"$"` in its nodes.
+        matches: Whether a live value is of this kind.
+        encode: `(value, encoder, where) -> fields` of the node, without the tag.
+        decode: `(node, decoder, where) -> value`.
+        is_shared: Whether identity matters, so that one object in two places stays one object.
+    """
+
+    tag: str
+    matches: Callable[[Any], bool]
+    encode: Callable[[Any, Encoder, str], dict[str, Node]]
+    decode: Callable[[dict[str, Node], Decoder, str], Any]
+    is_shared: bool = False
+
+
+class Encoder:
+    """Writes live values as nodes.
+
+    Attributes:
+        arrays: Arrays the nodes refer to, by the name they refer by.
+        by_value: Functions and classes that have no importable name, in the order the nodes count them.
+    """
+
+    def __init__(self, kinds: Sequence[Kind]) -> None:
+        self.arrays: dict[str, np.ndarray[Any, Any]] = {}
+        self.by_value: list[Any] = []
+        self._kinds = kinds
+        self._written: dict[int, Node] = {}
+        self._open: set[int] = set()
+        self._kept_alive: list[Any] = []
+        self._shared_count = 0
+
+    def encode(self, value: Any, where: str) -> Node:
+        """Write one value.
+
+        Args:
+            value: The live value.
+            where: Its place, for error messages, such as `"model.layers[1].activation"`.
+
+        Raises:
+            UnrecordableError: If it is of no known kind, or contains itself.
+        """
+        value = _unwrapped(value)
+        if value is None or type(value) in (bool, int, str) or (type(value) is float and math.isfinite(value)):
+            return value
+        for kind in self._kinds:
+            if kind.matches(value):
+                return self._encode_shared(kind, value, where) if kind.is_shared else self._node(kind, value, where)
+        if type(value) is list:
+            return self.encode_items(value, where)
+        if type(value) is dict and is_plain(value):
+            return {key: self.encode(item, f"{where}[{key!r}]") for key, item in value.items()}
+        raise UnrecordableError(
+            where=where,
+            problem=f"a {type(value).__module__}.{type(value).__qualname__} is of no kind that can be rebuilt",
+            advice=BUILDER_ADVICE,
+        )
+
+    def encode_items(self, values: Sequence[Any], where: str) -> list[Node]:
+        """Write each item of a sequence."""
+        with self._no_cycle(values, where):
+            return [self.encode(item, f"{where}[{index}]") for index, item in enumerate(values)]
+
+    def _node(self, kind: Kind, value: Any, where: str) -> Node:
+        with self._no_cycle(value, where):
+            return {TAG: kind.tag, **kind.encode(value, self, where)}
+
+    def _encode_shared(self, kind: Kind, value: Any, where: str) -> Node:
+        if id(value) in self._written:
+            first = self._written[id(value)]
+            if "id" not in first:
+                first["id"] = self._shared_count
+                self._shared_count += 1
+            return {TAG: SAME, "id": first["id"]}
+        node = self._node(kind, value, where)
+        self._written[id(value)] = node
+        self._kept_alive.append(value)  # Its id() must not be given to another object while this encoder lives.
+        return node
+
+    @contextlib.contextmanager
+    def _no_cycle(self, value: Any, where: str) -> Iterator[None]:
+        if id(value) in self._open:
+            raise UnrecordableError(where=where, problem="it contains itself", advice=BUILDER_ADVICE)
+        self._open.add(id(value))
+        try:
+            yield
+        finally:
+            self._open.discard(id(value))
+
+
+class Decoder:
+    """Reads nodes as live values.
+
+    Attributes:
+        arrays: Arrays that nodes refer to, by name.
+        resolve: Finds the class or function that a reference node names, or refuses it.
+    """
+
+    def __init__(
+        self,
+        kinds: Sequence[Kind],
+        *,
+        arrays: Mapping[str, np.ndarray[Any, Any]],
+        resolve: Callable[[dict[str, Node], str], Any],
+        document: Node,
+    ) -> None:
+        self.arrays = arrays
+        self.resolve = resolve
+        self._kinds = {kind.tag: kind for kind in kinds}
+        self._definitions = dict(_definitions(document))
+        self._values: dict[int, Any] = {}
+        self._open: set[int] = set()
+
+    def decode(self, node: Node, where: str) -> Any:
+        """Read one node.
+
+        Args:
+            node: A JSON value.
+            where: Its place, for error messages.
+
+        Raises:
+            MalformedRecipeError: If the node is not one that an `Encoder` writes.
+        """
+        if isinstance(node, list):
+            return [self.decode(item, f"{where}[{index}]") for index, item in enumerate(node)]
+        if not isinstance(node, dict):
+            return node
+        if TAG not in node:
+            return self.decode_mapping(node, where)
+        if node[TAG] == SAME:
+            return self._shared(field(node, "id", int, where), where)
+        if type(node.get("id")) is int:
+            return self._shared(node["id"], where)
+        return self._decode_tagged(node, where)
+
+    def decode_mapping(self, node: dict[str, Node], where: str) -> dict[str, Any]:
+        """Read each value of a plain JSON object."""
+        if KERAS_INSTRUCTION in node:
+            raise MalformedRecipeError(
+                where=where,
+                problem=f"an object with the key {KERAS_INSTRUCTION!r} would make Keras import what it names",
+            )
+        return {key: self.decode(item, f"{where}[{key!r}]") for key, item in node.items()}
+
+    def _decode_tagged(self, node: dict[str, Node], where: str) -> Any:
+        kind = self._kinds.get(field(node, TAG, str, where))
+        if kind is None:
+            raise MalformedRecipeError(where=where, problem=f"the tag {node[TAG]!r:.80} is unknown")
+        return kind.decode(node, self, where)
+
+    def _shared(self, number: int, where: str) -> Any:
+        if number in self._values:
+            return self._values[number]
+        if number not in self._definitions:
+            raise MalformedRecipeError(where=where, problem=f"no object has the id {number}")
+        if number in self._open:
+            raise MalformedRecipeError(where=where, problem=f"the object with the id {number} contains itself")
+        self._open.add(number)
+        self._values[number] = self._decode_tagged(self._definitions[number], where)
+        self._open.discard(number)
+        return self._values[number]
+
+
+def field(node: dict[str, Node], name: str, kind: type[T], where: str) -> T:
+    """Return a field of a node, which must be of the given type.
+
+    Raises:
+        MalformedRecipeError: If it is absent or of another type.
+    """
+    value = node.get(name)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise MalformedRecipeError(where=where, problem=f"{name!r} should be a {kind.__name__}, but is {value!r:.80}")
+    return value
+
+
+def _definitions(document: Node) -> Iterator[tuple[int, dict[str, Node]]]:
+    pending = [document]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, list):
+            pending.extend(node)
+        elif isinstance(node, dict):
+            pending.extend(node.values())
+            if TAG in node and node[TAG] != SAME and type(node.get("id")) is int:
+                yield node["id"], node
+
+
+def _unwrapped(value: Any) -> Any:
+    """Take off the wrapper that TensorFlow puts around a list, dict or tuple that is an attribute of a layer."""
+    if type(value).__module__.startswith("tensorflow."):
+        if isinstance(value, list):
+            return list(value)
+        if isinstance(value, (dict, tuple)):
+            return getattr(value, "__wrapped__", value)
+    return value
+
+
+def is_plain(value: dict[Any, Any]) -> bool:
+    """Whether a dict may stand for itself: its keys are strings, and none means something to us or to Keras."""
+    return all(type(key) is str for key in value) and TAG not in value and KERAS_INSTRUCTION not in value

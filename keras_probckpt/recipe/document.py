@@ -1,0 +1,155 @@
+"""The whole recipe of a model, as `recipe.json`, `recipe.safetensors` and `code.pickle` hold it, and the way back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as tfk
+
+from keras_probckpt.errors import MalformedRecipeError, UnsupportedModelError
+from keras_probckpt.recipe.arguments import CallArguments
+from keras_probckpt.recipe.builder import BuilderCall, recorded_builder
+from keras_probckpt.recipe.codec import TAG, Decoder, Encoder, Node, field
+from keras_probckpt.recipe.compiling import compile_as_recorded, record_compile
+from keras_probckpt.recipe.construction import call
+from keras_probckpt.recipe.functions import pickle_by_value
+from keras_probckpt.recipe.kinds import ALL_KINDS, new_encoder
+from keras_probckpt.recipe.trust import Trust
+
+__all__ = ["Recipe", "RecipeReader", "describe", "require_tf_keras_model"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How to rebuild one model.
+
+    Attributes:
+        document: Content of `recipe.json`.
+        arrays: Arrays that the document refers to, by name: content of `recipe.safetensors`.
+        code: Content of `code.pickle`; `None` where every function has an importable name.
+    """
+
+    document: dict[str, Node]
+    arrays: Mapping[str, np.ndarray[Any, Any]]
+    code: bytes | None
+
+
+def require_tf_keras_model(model: Any) -> None:
+    """Check that an object is a model of tf_keras.
+
+    Raises:
+        UnsupportedModelError: If it is something else, such as a Keras 3 model. Says how to use tf_keras.
+    """
+    if not isinstance(model, tfk.Model):
+        raise UnsupportedModelError(found=f"{type(model).__module__}.{type(model).__qualname__}")
+
+
+def describe(
+    model: tfk.Model, *, builder: Callable[..., Any] | None = None, builder_kwargs: Mapping[str, Any] | None = None
+) -> Recipe:
+    """Write down how to rebuild a model.
+
+    Args:
+        model: The live model; nothing of it is changed or called.
+        builder: The function that built it, in place of its layers.
+        builder_kwargs: Keyword arguments the builder was called with.
+
+    Raises:
+        UnrecordableError: If some part of it cannot be written down. Names the part and the ways out.
+    """
+    encoder = new_encoder()
+    source: Any = recorded_builder(model) or model
+    if builder is not None:
+        source = BuilderCall(builder, CallArguments([], dict(builder_kwargs or {})))
+    document = {
+        "model": encoder.encode(source, "model"),
+        "calls": _record_calls(model, encoder),
+        "compile": record_compile(model, encoder),
+    }
+    return Recipe(document, encoder.arrays, pickle_by_value(encoder.by_value))
+
+
+def _record_calls(model: tfk.Model, encoder: Encoder) -> list[Node]:
+    """Write the signature of the inputs a model was first called with, as tf_keras recorded it."""
+    spec = model.save_spec()
+    if spec is None:
+        return []
+    args, kwargs = spec
+    return [[encoder.encode(list(args), "model()"), encoder.encode(dict(kwargs), "model()")]]
+
+
+class RecipeReader:
+    """Follows one recipe.
+
+    Args:
+        document: Content of `recipe.json`.
+        arrays: Content of `recipe.safetensors`.
+        trust: What may be imported and unpickled.
+    """
+
+    def __init__(self, document: Node, *, arrays: Mapping[str, np.ndarray[Any, Any]], trust: Trust) -> None:
+        if not isinstance(document, dict):
+            raise MalformedRecipeError(where="recipe", problem=f"it is a {type(document).__name__}, not an object")
+        self._document = document
+        self._trust = trust
+        self._decoder = Decoder(ALL_KINDS, arrays=arrays, resolve=trust.resolve, document=document)
+
+    def build(self, builder: Callable[..., Any] | None) -> tfk.Model:
+        """Make the model, with whatever variables its construction makes.
+
+        Args:
+            builder: Called in place of the recorded constructor, with the arguments a recorded builder had.
+
+        Raises:
+            UntrustedCheckpointError: If that would run code nobody vouches for; nothing was run.
+            MalformedRecipeError: If the recipe cannot be followed.
+        """
+        node = field(self._document, "model", dict, "recipe")
+        if builder is None:
+            self._trust.check(node)
+            model = self._decoder.decode(node, "model")
+        else:
+            model = self._build_by(builder, node)
+        require_tf_keras_model(model)
+        return model
+
+    def _build_by(self, builder: Callable[..., Any], node: dict[str, Node]) -> Any:
+        if node.get(TAG) != "build":
+            return call(builder, [], {}, "builder")
+        given = {key: node[key] for key in ("positional", "arguments") if key in node}
+        self._trust.check(given)
+        positional = self._decoder.decode(given.get("positional", []), "builder")
+        return call(builder, positional, self._decoder.decode(given.get("arguments", {}), "builder"), "builder")
+
+    def call_symbolically(self, model: tfk.Model) -> None:
+        """Call the model as it was called when it was saved, on placeholders: layers build, nothing is computed."""
+        for index, item in enumerate(field(self._document, "calls", list, "recipe")):
+            where = f"calls[{index}]"
+            if not isinstance(item, list) or len(item) != 2:  # noqa: PLR2004 - arguments and keyword arguments
+                raise MalformedRecipeError(where=where, problem="a call is [arguments, keyword arguments]")
+            args, kwargs = self._decoder.decode(item, where)
+            with tf.__internal__.FuncGraph("build").as_default():
+                placeholders, keywords = tf.nest.map_structure(_placeholder, (args, kwargs))
+                call(model, placeholders, keywords, where)
+
+    def compile(self, model: tfk.Model) -> str:
+        """Compile the model as recorded.
+
+        Returns:
+            Why it was not compiled; empty if it was, or never had been.
+
+        Raises:
+            UntrustedCheckpointError: If the arguments ask for code nobody vouches for.
+        """
+        recorded = field(self._document, "compile", dict, "recipe")
+        self._trust.check(recorded)
+        compile_as_recorded(model, recorded, self._decoder)
+        return str(recorded.get("reason", ""))
+
+
+def _placeholder(value: Any) -> Any:
+    return tf.compat.v1.placeholder(value.dtype, value.shape) if isinstance(value, tf.TensorSpec) else value

@@ -1,0 +1,137 @@
+"""Sequential and Functional models: layers, and how they are called on each other.
+
+A Functional model is written as the list of its layer calls in an order in which they can be made again. A symbolic
+tensor is written as `{"$": "symbolic", "call": i, "output": j}`: output `j`, in flattened order, of call `i`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as tfk
+from tf_keras.src.engine import functional, keras_tensor
+
+from keras_probckpt.errors import MalformedRecipeError
+from keras_probckpt.recipe.codec import TAG, Decoder, Encoder, Kind, Node, field
+from keras_probckpt.recipe.construction import call
+
+__all__ = ["GRAPH_KINDS"]
+
+
+def _encode_sequential(model: tfk.Sequential, encoder: Encoder, where: str) -> dict[str, Node]:
+    layers = list(model._self_tracked_trackables)  # `model.layers` leaves out an input layer.
+    return {"name": model.name, "layers": encoder.encode_items(layers, f"{where}.layers")}
+
+
+def _decode_sequential(node: dict[str, Node], decoder: Decoder, where: str) -> tfk.Sequential:
+    layers = decoder.decode(field(node, "layers", list, where), f"{where}.layers")
+    return call(tfk.Sequential, [layers], {"name": field(node, "name", str, where)}, where)
+
+
+def _encode_functional(model: Any, encoder: Encoder, where: str) -> dict[str, Node]:
+    nodes = list(_calls_in_order(model))
+    places = {(id(node.layer), node.layer._inbound_nodes.index(node)): index for index, node in enumerate(nodes)}
+    calls = []
+    for node in nodes:
+        layer = encoder.encode(node.layer, f"{where}.{node.layer.name}")
+        call_where = f"{where}.{node.layer.name}()"
+        arguments = [] if node.is_input else [node.call_args, node.call_kwargs]
+        calls.append([layer, *(_encode_symbolic(item, places, encoder, call_where) for item in arguments)])
+    return {
+        "name": model.name,
+        "trainable": model.trainable,
+        "calls": calls,
+        "inputs": _encode_symbolic(model._nested_inputs, places, encoder, where),
+        "outputs": _encode_symbolic(model._nested_outputs, places, encoder, where),
+    }
+
+
+def _calls_in_order(model: Any) -> Iterator[Any]:
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        yield from model._nodes_by_depth[depth]
+
+
+def _encode_symbolic(value: Any, places: dict[tuple[int, int], int], encoder: Encoder, where: str) -> Node:
+    """Write a structure of arguments, in which symbolic tensors stand for outputs of calls."""
+    if isinstance(value, keras_tensor.KerasTensor):
+        history = value._keras_history
+        return {TAG: "symbolic", "call": places[id(history.layer), history.node_index], "output": history.tensor_index}
+    if isinstance(value, list):
+        return [_encode_symbolic(item, places, encoder, where) for item in value]
+    if isinstance(value, tuple) and type(value) is tuple:
+        return {TAG: "tuple", "items": [_encode_symbolic(item, places, encoder, where) for item in value]}
+    if isinstance(value, dict) and all(type(key) is str and key != TAG for key in value):
+        return {key: _encode_symbolic(item, places, encoder, where) for key, item in value.items()}
+    return encoder.encode(value, where)
+
+
+def _decode_functional(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
+    outputs: list[list[Any]] = []
+    for index, item in enumerate(field(node, "calls", list, where)):
+        outputs.append(_make_call(item, outputs, decoder, f"{where}.calls[{index}]"))
+    arguments = {
+        "inputs": _decode_symbolic(node.get("inputs"), outputs, decoder, f"{where}.inputs"),
+        "outputs": _decode_symbolic(node.get("outputs"), outputs, decoder, f"{where}.outputs"),
+        "name": field(node, "name", str, where),
+    }
+    model = call(tfk.Model, [], arguments, where)
+    if node.get("trainable") is False:
+        model.trainable = False
+    return model
+
+
+def _make_call(item: Node, outputs: list[list[Any]], decoder: Decoder, where: str) -> list[Any]:
+    if not isinstance(item, list) or len(item) not in (1, 3):
+        raise MalformedRecipeError(where=where, problem="a call is [layer] or [layer, arguments, keyword arguments]")
+    layer = decoder.decode(item[0], where)
+    if not isinstance(layer, tfk.layers.Layer):
+        raise MalformedRecipeError(where=where, problem=f"a {type(layer).__name__} is not a layer")
+    if len(item) == 1:
+        return _flat_outputs(layer, where)
+    positional = _decode_symbolic(item[1], outputs, decoder, where)
+    keywords = _decode_symbolic(item[2], outputs, decoder, where)
+    if not isinstance(positional, tuple) or not isinstance(keywords, dict):
+        raise MalformedRecipeError(where=where, problem="arguments are a tuple, keyword arguments an object")
+    call(layer, positional, keywords, where)
+    return _flat_outputs(layer, where)
+
+
+def _flat_outputs(layer: tfk.layers.Layer, where: str) -> list[Any]:
+    if not layer._inbound_nodes:
+        raise MalformedRecipeError(where=where, problem=f"the layer {layer.name!r} was not called symbolically")
+    return list(tf.nest.flatten(layer._inbound_nodes[-1].outputs))
+
+
+def _decode_symbolic(node: Node, outputs: list[list[Any]], decoder: Decoder, where: str) -> Any:
+    if isinstance(node, list):
+        return [_decode_symbolic(item, outputs, decoder, where) for item in node]
+    if not isinstance(node, dict) or node.get(TAG) not in (None, "tuple", "symbolic"):
+        return decoder.decode(node, where)
+    if TAG not in node:
+        return {key: _decode_symbolic(item, outputs, decoder, where) for key, item in node.items()}
+    if node[TAG] == "tuple":
+        return tuple(_decode_symbolic(field(node, "items", list, where), outputs, decoder, where))
+    made, output = field(node, "call", int, where), field(node, "output", int, where)
+    if not 0 <= made < len(outputs) or not 0 <= output < len(outputs[made]):
+        raise MalformedRecipeError(where=where, problem=f"output {output} of call {made} has not been made yet")
+    return outputs[made][output]
+
+
+GRAPH_KINDS = (
+    Kind(
+        tag="sequential",
+        matches=lambda value: type(value) is tfk.Sequential,
+        encode=_encode_sequential,
+        decode=_decode_sequential,
+        is_shared=True,
+    ),
+    Kind(
+        tag="functional",
+        matches=lambda value: type(value) is functional.Functional,
+        encode=_encode_functional,
+        decode=_decode_functional,
+        is_shared=True,
+    ),
+)

@@ -1,0 +1,140 @@
+"""tf_keras's own objects: layers, initializers, regularizers, constraints, losses, metrics, optimizers, schedules.
+
+They describe themselves well with `get_config`, except that it writes each object and function in them as an
+instruction to import. Here the live object is taken instead, so that the recipe holds no such instruction and a lambda
+stays a function.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import tf_keras as tfk
+
+from keras_probckpt.errors import MalformedRecipeError, UnrecordableError
+from keras_probckpt.recipe.codec import BUILDER_ADVICE, KERAS_INSTRUCTION, Decoder, Encoder, Kind, Node, field
+from keras_probckpt.recipe.construction import accepted_arguments, call, decode_call, encode_call
+from keras_probckpt.recipe.known import known_name
+
+__all__ = ["KERAS_KINDS", "base_arguments"]
+
+_LAYER_KEYWORDS = frozenset({"name", "trainable", "dtype", "batch_input_shape", "activity_regularizer"})
+_ABSENT = object()
+
+
+def _is_keras_object(value: Any) -> bool:
+    name = known_name(type(value))
+    return name is not None and name.startswith("tf_keras.") and hasattr(value, "get_config")
+
+
+def _encode_object(value: Any, encoder: Encoder, where: str) -> dict[str, Node]:
+    accepted = accepted_arguments(type(value))
+    if isinstance(value, tfk.layers.Layer):
+        accepted |= _LAYER_KEYWORDS
+    arguments = {
+        key: _live_argument(value, key, written) for key, written in _config_of(value).items() if key in accepted
+    }
+    return encode_call(type(value), arguments, encoder, where)
+
+
+def _decode_object(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
+    cls, positional, arguments = decode_call(node, decoder, where)
+    if not isinstance(cls, type) or not (known_name(cls) or "").startswith("tf_keras."):
+        raise MalformedRecipeError(where=where, problem=f"{cls!r:.80} is not a class of tf_keras")
+    if cls is tfk.layers.Lambda and not callable(arguments.get("function")):
+        raise MalformedRecipeError(where=where, problem="the function of a Lambda layer is not a function")
+    return call(cls, positional, arguments, where)
+
+
+def _config_of(value: Any) -> dict[str, Any]:
+    if type(value) is tfk.layers.Lambda:  # Its get_config marshals the function.
+        names = {"function": "function", "output_shape": "_output_shape", "mask": "mask", "arguments": "arguments"}
+        return {**base_arguments(value), **{key: getattr(value, name) for key, name in names.items()}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras warns of lambdas it would marshal; they are not taken from there.
+        config = dict(value.get_config())
+    if config.get("optional") is False:  # Unknown to the oldest releases, which need not be told of its absence.
+        del config["optional"]
+    return config
+
+
+def base_arguments(layer: tfk.layers.Layer) -> dict[str, Any]:
+    """Return the arguments that every layer takes, for classes whose own `get_config` is of no use."""
+    arguments = {"name": layer.name, "trainable": layer.trainable, "dtype": layer.dtype_policy.name}
+    if hasattr(layer, "_batch_input_shape"):
+        arguments["batch_input_shape"] = layer._batch_input_shape
+    if layer.activity_regularizer is not None:
+        arguments["activity_regularizer"] = layer.activity_regularizer
+    return arguments
+
+
+def _live_argument(value: Any, key: str, written: Any) -> Any:
+    """Return the argument itself where `get_config` wrote an instruction to import it."""
+    live = getattr(value, key, getattr(value, f"_{key}", _ABSENT))
+    if key == "dtype":
+        return _dtype_name(value, written)
+    if key == "learning_rate":
+        live = _learning_rate_schedule(value)
+        return written if live is None else live
+    if callable(live) and not isinstance(written, (bool, int, float, type(None))):
+        return live
+    if not _holds_instruction(written):
+        return written
+    return tfk.saving.deserialize_keras_object(written) if live is _ABSENT else live
+
+
+def _dtype_name(value: Any, written: Any) -> Any:
+    policy = getattr(value, "dtype_policy", None)
+    return policy.name if policy is not None and isinstance(value, tfk.layers.Layer) else written
+
+
+def _learning_rate_schedule(optimizer: Any) -> Any:
+    schedule = getattr(optimizer, "_learning_rate", None)
+    if schedule is None and hasattr(optimizer, "_hyper"):
+        schedule = optimizer._hyper.get("learning_rate")
+    return schedule if isinstance(schedule, tfk.optimizers.schedules.LearningRateSchedule) else None
+
+
+def _holds_instruction(written: Any) -> bool:
+    if isinstance(written, dict):
+        return KERAS_INSTRUCTION in written or any(_holds_instruction(item) for item in written.values())
+    return isinstance(written, (list, tuple)) and any(_holds_instruction(item) for item in written)
+
+
+def _encode_policy(value: tfk.mixed_precision.Policy, _encoder: Encoder, _where: str) -> dict[str, Node]:
+    return {"name": value.name}
+
+
+def _decode_policy(node: dict[str, Node], _decoder: Decoder, where: str) -> tfk.mixed_precision.Policy:
+    return call(tfk.mixed_precision.Policy, [field(node, "name", str, where)], {}, where)
+
+
+def _is_instruction(value: Any) -> bool:
+    return type(value) is dict and KERAS_INSTRUCTION in value and "config" in value
+
+
+def _encode_instruction(value: dict[str, Any], encoder: Encoder, where: str) -> dict[str, Node]:
+    """Write what a user's `get_config` serialized as the object it stands for: no file is to give the instruction."""
+    try:
+        live = tfk.saving.deserialize_keras_object(value)
+    except Exception as error:
+        problem = f"Keras cannot deserialize the {value[KERAS_INSTRUCTION]!r:.80} in this configuration ({error})"
+        raise UnrecordableError(where=where, problem=problem, advice=BUILDER_ADVICE) from error
+    return {"object": encoder.encode(live, where)}
+
+
+def _decode_instruction(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
+    return call(tfk.saving.serialize_keras_object, [decoder.decode(node.get("object"), where)], {}, where)
+
+
+KERAS_KINDS = (
+    Kind(tag="instruction", matches=_is_instruction, encode=_encode_instruction, decode=_decode_instruction),
+    Kind(
+        tag="policy",
+        matches=lambda value: isinstance(value, tfk.mixed_precision.Policy),
+        encode=_encode_policy,
+        decode=_decode_policy,
+    ),
+    Kind(tag="keras", matches=_is_keras_object, encode=_encode_object, decode=_decode_object, is_shared=True),
+)

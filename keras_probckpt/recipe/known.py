@@ -1,0 +1,113 @@
+"""The closed tables: classes and functions of tf_keras, TFP and TensorFlow that a recipe may name without trust.
+
+They are made of the installed libraries' public namespaces, listed here; a name in a file is only ever looked up in
+them, never imported. What reads files or loads programs is left out.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+import tf_keras as tfk
+
+from keras_probckpt.errors import MalformedRecipeError
+from keras_probckpt.recipe.codec import Decoder, Encoder, Kind, Node, field
+
+__all__ = ["KNOWN_KINDS", "known_name"]
+
+_NAMESPACES: dict[str, Any] = {
+    "tf_keras.layers": tfk.layers,
+    "tf_keras.activations": tfk.activations,
+    "tf_keras.constraints": tfk.constraints,
+    "tf_keras.initializers": tfk.initializers,
+    "tf_keras.losses": tfk.losses,
+    "tf_keras.metrics": tfk.metrics,
+    "tf_keras.mixed_precision": tfk.mixed_precision,
+    "tf_keras.optimizers": tfk.optimizers,
+    "tf_keras.optimizers.legacy": tfk.optimizers.legacy,
+    "tf_keras.optimizers.schedules": tfk.optimizers.schedules,
+    "tf_keras.regularizers": tfk.regularizers,
+    "tfp.layers": tfp.layers,
+    "tf.math": tf.math,
+    "tf.nn": tf.nn,
+}
+
+# TFSMLayer loads a program from a path; the lookup layers read any file or address given as their vocabulary, and keep
+# what they learn outside of variables; `deserialize` and `get` import what a config names.
+_LEFT_OUT = frozenset(
+    {"TFSMLayer", "StringLookup", "IntegerLookup", "TextVectorization", "deserialize", "get", "serialize"}
+)
+
+_FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType)
+
+
+@functools.cache
+def _objects() -> dict[str, Any]:
+    return dict(_entries())
+
+
+def _entries() -> Iterator[tuple[str, Any]]:
+    for prefix, namespace in _NAMESPACES.items():
+        for name in dir(namespace):
+            value = getattr(namespace, name)
+            if not name.startswith("_") and name not in _LEFT_OUT and isinstance(value, (type, *_FUNCTIONS)):
+                yield f"{prefix}.{name}", value
+    for name in ("Distribution", *_distribution_names()):
+        yield from _methods(f"tfp.distributions.{name}", getattr(tfp.distributions, name))
+
+
+def _distribution_names() -> Iterator[str]:
+    for name in dir(tfp.distributions):
+        value = getattr(tfp.distributions, name)
+        if isinstance(value, type) and issubclass(value, tfp.distributions.Distribution):
+            yield name
+
+
+def _methods(prefix: str, cls: type) -> Iterator[tuple[str, Any]]:
+    """Methods that turn a distribution into a tensor, such as `tfp.distributions.Distribution.mean`."""
+    for name, value in vars(cls).items():
+        function = value.fget if isinstance(value, property) else value
+        if not name.startswith("_") and isinstance(function, types.FunctionType):
+            yield f"{prefix}.{name}", function
+
+
+@functools.cache
+def _names() -> dict[int, str]:
+    """Name of each entry by identity: of several aliases the one that is the object's own name, then the first."""
+    names: dict[int, str] = {}
+    for name, value in _objects().items():
+        if id(value) not in names or name.rpartition(".")[2] == getattr(value, "__name__", None):
+            names.setdefault(id(value), name)
+            if names[id(value)].rpartition(".")[2] != getattr(value, "__name__", None):
+                names[id(value)] = name
+    return names
+
+
+def known_name(value: Any) -> str | None:
+    """Return the name of a class or function in the closed tables; `None` if it is not there."""
+    return _names().get(id(value))
+
+
+def _is_known(value: Any) -> bool:
+    return isinstance(value, (type, *_FUNCTIONS)) and known_name(value) is not None
+
+
+def _encode_known(value: Any, _encoder: Encoder, _where: str) -> dict[str, Node]:
+    return {"name": known_name(value)}
+
+
+def _decode_known(node: dict[str, Node], _decoder: Decoder, where: str) -> Any:
+    name = field(node, "name", str, where)
+    if name not in _objects():
+        raise MalformedRecipeError(
+            where=where, problem=f"{name!r:.120} is in none of the tables of tf_keras, TFP and TensorFlow names"
+        )
+    return _objects()[name]
+
+
+KNOWN_KINDS = (Kind(tag="known", matches=_is_known, encode=_encode_known, decode=_decode_known),)

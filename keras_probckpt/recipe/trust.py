@@ -1,0 +1,173 @@
+"""Which code named by a recipe may run.
+
+Nothing here trusts a name because its module happens to be imported. A class or function is taken, in this order, from
+what the caller gave (`custom_objects`), from the registries user code filled itself (`ProbModelMixin`,
+`register_keras_serializable`, `builder`), and only then, where the checkpoint is trusted, from an import or from
+`code.pickle`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pickle
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from keras_probckpt.errors import MalformedRecipeError, UntrustedCheckpointError
+from keras_probckpt.format.requirements import requirements_of
+from keras_probckpt.recipe.codec import TAG, Node, field
+from keras_probckpt.recipe.functions import import_name, is_referable, source_of
+from keras_probckpt.recipe.registry import find_registered
+from keras_probckpt.records import CheckpointInfo, Requirement
+
+__all__ = ["Trust"]
+
+
+class Trust:
+    """What one restore may import and unpickle.
+
+    Args:
+        info: The checkpoint; its signature counts.
+        trusted: The caller's word: `True` for everything, or names of modules (a package stands for its modules too).
+        custom_objects: What the caller gives instead, by `module.name`, qualified name or last name.
+        read_code: Returns the bytes of `code.pickle`. Called only after it was allowed.
+    """
+
+    def __init__(
+        self,
+        info: CheckpointInfo,
+        *,
+        trusted: bool | Iterable[str] | None = None,
+        custom_objects: Mapping[str, Any] | None = None,
+        read_code: Callable[[], bytes],
+    ) -> None:
+        self._info = info
+        self._trusts_all = trusted is True or info.signature == "own"
+        self._modules = frozenset() if trusted is None or isinstance(trusted, bool) else _module_names(trusted)
+        self._custom_objects = dict(custom_objects or {})
+        self._read_code = read_code
+
+    def check(self, document: Node) -> None:
+        """Refuse a recipe that asks for more than is allowed, before any of it is followed.
+
+        Raises:
+            UntrustedCheckpointError: With all that it asks for beyond what is allowed. Nothing was run.
+        """
+        wanted = dict.fromkeys(
+            requirement
+            for node in _reference_nodes(document)
+            if self._given(node) is None
+            for requirement in requirements_of(node)
+            if not self._allows(requirement)
+        )
+        if wanted:
+            modules = sorted({requirement.module for requirement in wanted})
+            is_import = all(requirement.kind == "import" for requirement in wanted)
+            raise UntrustedCheckpointError(
+                path=str(self._info.path),
+                reason=_REASONS[self._info.signature],
+                requirements=tuple(requirement.describe() for requirement in wanted),
+                allow=f"trusted={modules!r}" if is_import else "trusted=True",
+            )
+
+    def resolve(self, node: dict[str, Node], where: str) -> Any:
+        """Return the class or function that a reference node names.
+
+        Raises:
+            MalformedRecipeError: If there is no such thing here.
+            UntrustedCheckpointError: If it is not allowed.
+        """
+        given = self._given(node)
+        if given is not None:
+            return given
+        self.check(node)
+        if node[TAG] == "pickle":
+            return self._unpickled(field(node, "index", int, where), where)
+        return _imported(field(node, "module", str, where), field(node, "name", str, where), where)
+
+    def _allows(self, requirement: Requirement) -> bool:
+        if self._trusts_all:
+            return True
+        names = requirement.module.split(".")
+        parents = {".".join(names[: length + 1]) for length in range(len(names))}
+        return requirement.kind == "import" and not parents.isdisjoint(self._modules)
+
+    def _given(self, node: dict[str, Node]) -> Any:
+        module, name = str(node.get("module")), str(node.get("name"))
+        for key in (f"{module}.{name}", name, name.rpartition(".")[2]):
+            if key in self._custom_objects:
+                return self._custom_objects[key]
+        found = find_registered(str(node.get("registered")), f"{module}>{name}")
+        if found is None and module == "__main__" and self._trusts_all:
+            found = _attribute(sys.modules["__main__"], name)
+        return found if is_referable(found) and _is_recorded_code(found, node) else None
+
+    def _unpickled(self, index: int, where: str) -> Any:
+        if not 0 <= index < len(self._code):
+            raise MalformedRecipeError(where=where, problem=f"code.pickle holds no item {index}")
+        return self._code[index]
+
+    @functools.cached_property
+    def _code(self) -> Sequence[Any]:
+        content = self._read_code()
+        try:
+            values = pickle.loads(content)  # noqa: S301 - resolve() has checked that this checkpoint may
+        except Exception as error:
+            raise MalformedRecipeError(where="code.pickle", problem=f"it cannot be unpickled here: {error}") from error
+        if not isinstance(values, list):
+            raise MalformedRecipeError(where="code.pickle", problem=f"it holds a {type(values).__name__}, not a list")
+        return values
+
+
+_REASONS = {
+    "own": "it asks for code",
+    "foreign": "it needs code, and it was signed with a key that is not one of yours",
+    "unsigned": "it needs code, and nobody signed it",
+}
+
+
+def _module_names(trusted: Iterable[str]) -> frozenset[str]:
+    if isinstance(trusted, str):
+        message = f"trusted is True or a list of module names, got the string {trusted!r}: write trusted=[{trusted!r}]."
+        raise TypeError(message)
+    return frozenset(trusted)
+
+
+def _reference_nodes(document: Node) -> Iterable[dict[str, Node]]:
+    pending = [document]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, dict):
+            if node.get(TAG) in ("import", "pickle"):
+                yield node
+            pending.extend(reversed(node.values()))
+        elif isinstance(node, list):
+            pending.extend(reversed(node))
+
+
+def _imported(module_name: str, name: str, where: str) -> Any:
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise MalformedRecipeError(
+            where=where, problem=f"the module {module_name!r} cannot be imported here: {error}"
+        ) from error
+    found = _attribute(module, name)
+    # What a module merely imported is not its own: trusting `mypkg.models` is no trust in the `os` it imports.
+    if found is None or not is_referable(found) or import_name(found) != (module_name, name):
+        raise MalformedRecipeError(where=where, problem=f"the module {module_name!r} does not define {name!r}")
+    return found
+
+
+def _attribute(module: Any, name: str) -> Any:
+    try:
+        return functools.reduce(getattr, name.split("."), module)
+    except AttributeError:
+        return None
+
+
+def _is_recorded_code(found: Any, node: dict[str, Node]) -> bool:
+    """Whether a live definition is the recorded one: another script may use the same name for another thing."""
+    return node[TAG] != "pickle" or not node.get("source") or source_of(found) == node["source"]

@@ -1,0 +1,102 @@
+"""Layers, models and other Keras objects of user classes.
+
+Their constructor's arguments are known in one of three ways, asked in this order: the mixin recorded them; the class
+has a `get_config` of its own; Keras recorded them, which it does when all are numbers, strings, booleans or None.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tf_keras as tfk
+
+from keras_probckpt.errors import MalformedRecipeError, UnrecordableError
+from keras_probckpt.recipe.arguments import CallArguments, recorded_arguments
+from keras_probckpt.recipe.codec import Decoder, Encoder, Kind, Node
+from keras_probckpt.recipe.construction import call, decode_call, encode_call
+from keras_probckpt.recipe.known import known_name
+
+__all__ = ["USER_KINDS"]
+
+_BASES = (
+    tfk.layers.Layer,
+    tfk.initializers.Initializer,
+    tfk.regularizers.Regularizer,
+    tfk.constraints.Constraint,
+    tfk.losses.Loss,
+    tfk.optimizers.Optimizer,
+    tfk.optimizers.legacy.Optimizer,
+    tfk.optimizers.schedules.LearningRateSchedule,
+)
+
+_OWN_AND_KERAS = ("tf_keras.", "keras_probckpt.")
+
+_WAYS_OUT = (
+    "Three ways out: put ProbModelMixin first among the bases of {name}; or give it get_config and from_config; or "
+    "write a function that builds the whole model and pass it as builder=."
+)
+
+
+def _encode_user_object(value: Any, encoder: Encoder, where: str) -> dict[str, Node]:
+    arguments = _arguments_of(value, where)
+    return encode_call(type(value), arguments.keywords, encoder, where, positional=arguments.positional)
+
+
+def _arguments_of(value: Any, where: str) -> CallArguments:
+    recorded = recorded_arguments(value)
+    if recorded is not None:
+        return recorded
+    if getattr(value, "_auto_get_config", False):
+        return CallArguments([], dict(value._auto_config.config))
+    name = type(value).__qualname__
+    raise UnrecordableError(
+        where=where,
+        problem=f"nobody knows the arguments that this {name} was made with",
+        advice=_WAYS_OUT.format(name=name),
+    )
+
+
+def _decode_user_object(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
+    cls, positional, arguments = decode_call(node, decoder, where)
+    _check_user_class(cls, where)
+    return call(cls, positional, arguments, where)
+
+
+def _describes_itself(value: Any) -> bool:
+    """Whether the class of an object, and not only one of Keras's, has a `get_config`."""
+    owner = next(cls for cls in type(value).__mro__ if "get_config" in vars(cls))
+    return not owner.__module__.startswith(_OWN_AND_KERAS)
+
+
+def _encode_configured(value: Any, encoder: Encoder, where: str) -> dict[str, Node]:
+    return encode_call(type(value), value.get_config(), encoder, where)
+
+
+def _decode_configured(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
+    cls, _, config = decode_call(node, decoder, where)
+    _check_user_class(cls, where)
+    return call(cls.from_config, [config], {}, where)
+
+
+def _check_user_class(cls: Any, where: str) -> None:
+    # A class of Keras or TFP must come as their own kinds of node, which know which of its arguments would run code.
+    if not isinstance(cls, type) or not issubclass(cls, _BASES) or known_name(cls) is not None:
+        raise MalformedRecipeError(where=where, problem=f"{cls!r:.80} is not a user's class of Keras objects")
+
+
+USER_KINDS = (
+    Kind(
+        tag="configured",
+        matches=lambda value: isinstance(value, _BASES) and _describes_itself(value),
+        encode=_encode_configured,
+        decode=_decode_configured,
+        is_shared=True,
+    ),
+    Kind(
+        tag="object",
+        matches=lambda value: isinstance(value, _BASES),
+        encode=_encode_user_object,
+        decode=_decode_user_object,
+        is_shared=True,
+    ),
+)

@@ -1,0 +1,250 @@
+"""From a path to a working model: choose a checkpoint, rebuild the model, put its state back."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import tf_keras as tfk
+
+from keras_probckpt.errors import CheckpointNotFoundError, DamagedCheckpointError, MonitorNotFoundError
+from keras_probckpt.policy.objective import objective_for, rank
+from keras_probckpt.recipe.document import RecipeReader
+from keras_probckpt.recipe.trust import Trust
+from keras_probckpt.records import CheckpointInfo, Objective
+from keras_probckpt.storage.catalog import Location, resolve
+from keras_probckpt.storage.contents import CheckpointReader
+from keras_probckpt.storage.filesystem import LocalFileSystem
+from keras_probckpt.storage.keys import load_keys
+from keras_probckpt.storage.store import CheckpointStore
+from keras_probckpt.training.assignment import build_optimizer, finish_preprocessing, put_back
+from keras_probckpt.training.variables import find_variables
+
+__all__ = ["restore_best", "restore_checkpoint", "restore_latest"]
+
+Path = str | os.PathLike[str]
+Builder = Callable[..., tfk.Model]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Request:
+    """How a caller wants a model restored; see `restore_best` for the fields."""
+
+    builder: Builder | None
+    custom_objects: Mapping[str, Any] | None
+    trusted: bool | Iterable[str] | None
+    compile: bool
+    skip_mismatch: bool
+
+
+def restore_best(  # noqa: PLR0913 - each is a way a restore may need help
+    path: Path,
+    *,
+    monitor: str | None = None,
+    mode: Literal["min", "max"] | None = None,
+    run: str | None = None,
+    builder: Builder | None = None,
+    custom_objects: Mapping[str, Any] | None = None,
+    trusted: bool | Iterable[str] | None = None,
+    compile: bool = True,  # noqa: A002 - Keras's name in load_model
+    skip_mismatch: bool = False,
+    skip_damaged: bool = False,
+) -> tfk.Model:
+    """Rebuild the model of the best checkpoint, with its weights and working distribution outputs.
+
+    Reads only; a training that goes on writing there is not disturbed.
+
+    Args:
+        path: A run directory, one checkpoint in it, or what was given to the callback as `filepath`.
+        monitor: Name of the log that ranks the checkpoints; None is the one the run monitored.
+        mode: Whether less (`"min"`) or more (`"max"`) of a given `monitor` is better; None tells it from the name.
+        run: Identifier of a run, as `list_checkpoints` shows it; None is the newest run in the directory.
+        builder: A function to call in place of the recorded constructor, with the arguments a recorded builder had. The
+            model must have the variables that were saved.
+        custom_objects: Classes and functions the recipe may use, by name, in place of what it would import or unpickle.
+        trusted: What may be imported and unpickled of a checkpoint that none of your own keys signed: True for
+            everything it asks for, or a list of modules that may be imported (a package stands for its modules).
+            `inspect_checkpoint(path).requires` shows what it asks for.
+        compile: Compile the model as it was, where that was recorded, and put the optimizer's state back.
+        skip_mismatch: Load the variables that fit and warn of the rest, in place of an error.
+        skip_damaged: Pass over checkpoints that are damaged, with a warning, to the next best.
+
+    Returns:
+        A `tf_keras.Model` with bit-identical variables; calling it returns distributions where the original did.
+
+    Raises:
+        CheckpointNotFoundError: If there is none at `path`. Says what is there.
+        MonitorNotFoundError: If none has a finite value of the monitor. Names those that could be used.
+        DamagedCheckpointError: If a file is not what was written. Nothing was loaded.
+        UntrustedCheckpointError: If it asks for code nobody vouches for. Nothing was run.
+        MalformedRecipeError: If the recipe cannot be followed, as when the code it names has changed.
+        VariableMismatchError: If the rebuilt model has other variables than were saved.
+
+    Example:
+        >>> best = restore_best("runs/exp1")
+        >>> best(x[:2]).log_prob(y[:2]).shape
+        TensorShape([2])
+    """
+    request = _Request(
+        builder=builder, custom_objects=custom_objects, trusted=trusted, compile=compile, skip_mismatch=skip_mismatch
+    )
+    store, found = _find(path, run=run, skip_damaged=skip_damaged)
+    if len(found) == 1 and monitor is None and resolve(path).name is not None:
+        return _restore(store, found[0], request)
+    objective = _objective_of(found, monitor=monitor, mode=mode)
+    ranked = rank(found, objective) if objective else []
+    if not ranked:
+        raise _no_monitor(path, found, objective)
+    return _restore_first(store, ranked, request, skip_damaged=skip_damaged)
+
+
+def restore_latest(  # noqa: PLR0913 - each is a way a restore may need help
+    path: Path,
+    *,
+    run: str | None = None,
+    builder: Builder | None = None,
+    custom_objects: Mapping[str, Any] | None = None,
+    trusted: bool | Iterable[str] | None = None,
+    compile: bool = True,  # noqa: A002 - Keras's name in load_model
+    skip_mismatch: bool = False,
+    skip_damaged: bool = False,
+) -> tfk.Model:
+    """Rebuild the model of the newest checkpoint. Arguments, result and errors are those of `restore_best`.
+
+    Example:
+        >>> latest = restore_latest("runs/exp1")
+        >>> len(latest.layers)
+        2
+    """
+    request = _Request(
+        builder=builder, custom_objects=custom_objects, trusted=trusted, compile=compile, skip_mismatch=skip_mismatch
+    )
+    store, found = _find(path, run=run, skip_damaged=skip_damaged)
+    return _restore_first(store, list(reversed(found)), request, skip_damaged=skip_damaged)
+
+
+def restore_checkpoint(  # noqa: PLR0913 - each is a way a restore may need help
+    path: Path,
+    *,
+    builder: Builder | None = None,
+    custom_objects: Mapping[str, Any] | None = None,
+    trusted: bool | Iterable[str] | None = None,
+    compile: bool = True,  # noqa: A002 - Keras's name in load_model
+    skip_mismatch: bool = False,
+) -> tfk.Model:
+    """Rebuild the model of one checkpoint. Result and errors are those of `restore_best`.
+
+    Args:
+        path: Directory of the checkpoint.
+        builder: As in `restore_best`.
+        custom_objects: As in `restore_best`.
+        trusted: As in `restore_best`.
+        compile: As in `restore_best`.
+        skip_mismatch: As in `restore_best`.
+
+    Example:
+        >>> model = restore_checkpoint(list_checkpoints("runs/exp1")[0].path)
+        >>> len(model.layers)
+        2
+    """
+    location = resolve(path)
+    if location.name is None:
+        problem = "it holds checkpoints, but is not one"
+        advice = "Pass one of them, or take restore_best or restore_latest of this path."
+        raise CheckpointNotFoundError(path=str(path), problem=problem, advice=advice)
+    request = _Request(
+        builder=builder, custom_objects=custom_objects, trusted=trusted, compile=compile, skip_mismatch=skip_mismatch
+    )
+    store = _store(location)
+    return _restore(store, store.open(location.name), request)
+
+
+def _store(location: Location) -> CheckpointStore:
+    return CheckpointStore(LocalFileSystem(location.directory), keys=load_keys())
+
+
+def _find(path: Path, *, run: str | None, skip_damaged: bool) -> tuple[CheckpointStore, tuple[CheckpointInfo, ...]]:
+    """Find the checkpoints a path stands for: of one run, ascending."""
+    location = resolve(path)
+    store = _store(location)
+    if location.name is not None:
+        return store, (store.open(location.name),)
+    listing = store.scan()
+    for error in listing.damaged:
+        if not skip_damaged:
+            # It might be the best, or the newest.
+            raise error
+        warnings.warn(f"Passed over: {error}", stacklevel=3)
+    chosen = run or (listing.checkpoints[-1].run if listing.checkpoints else None)
+    found = tuple(info for info in listing.checkpoints if info.run == chosen)
+    if not found:
+        runs = ", ".join(dict.fromkeys(info.run for info in listing.checkpoints)) or "none"
+        problem = "none of its checkpoints can be read" if run is None else f"it holds no checkpoint of run {run!r}"
+        raise CheckpointNotFoundError(path=str(path), problem=problem, advice=f"The runs there: {runs}.")
+    return store, found
+
+
+def _objective_of(
+    found: tuple[CheckpointInfo, ...], *, monitor: str | None, mode: Literal["min", "max"] | None
+) -> Objective | None:
+    recorded = next((info.objective for info in reversed(found) if info.objective is not None), None)
+    if monitor is None or (recorded is not None and monitor == recorded.monitor):
+        if recorded is None or mode is None:
+            return recorded
+        return dataclasses.replace(recorded, mode=objective_for(recorded.monitor, mode=mode).mode)
+    return objective_for(monitor, mode=mode or "auto")
+
+
+def _no_monitor(path: Path, found: tuple[CheckpointInfo, ...], objective: Objective | None) -> MonitorNotFoundError:
+    usable = sorted({name for info in found for name, value in info.logs.items() if math.isfinite(value)})
+    monitor = objective.monitor if objective else "None"
+    closest = difflib.get_close_matches(monitor, usable, n=1)
+    return MonitorNotFoundError(
+        path=str(path), monitor=monitor, available=tuple(usable), closest=closest[0] if closest else None
+    )
+
+
+def _restore_first(
+    store: CheckpointStore, candidates: Sequence[CheckpointInfo], request: _Request, *, skip_damaged: bool
+) -> tfk.Model:
+    """Restore the first candidate, or with `skip_damaged` the first that is whole."""
+    first, *others = candidates
+    if not others or not skip_damaged:
+        return _restore(store, first, request)
+    try:
+        return _restore(store, first, request)
+    except DamagedCheckpointError as error:
+        warnings.warn(f"Passed over: {error}", stacklevel=2)
+    return _restore_first(store, others, request, skip_damaged=True)
+
+
+def _restore(store: CheckpointStore, info: CheckpointInfo, request: _Request) -> tfk.Model:
+    reader = CheckpointReader(store, info)
+    trust = Trust(info, trusted=request.trusted, custom_objects=request.custom_objects, read_code=reader.read_code)
+    recipe = RecipeReader(reader.read_recipe(), arrays=reader.read_recipe_arrays(), trust=trust)
+    saved = reader.read_model()
+    model = recipe.build(request.builder)
+    if not saved.keys() <= find_variables(model).model.keys():
+        recipe.call_symbolically(model)
+    put_back(find_variables(model).model, saved, path=str(info.path), skip_mismatch=request.skip_mismatch)
+    finish_preprocessing(model)
+    if request.compile:
+        _compile(model, recipe, reader, request)
+    return model
+
+
+def _compile(model: tfk.Model, recipe: RecipeReader, reader: CheckpointReader, request: _Request) -> None:
+    # A builder that compiles knows best: it may use losses that no recipe can record.
+    reason = "" if model._is_compiled else recipe.compile(model)
+    if reason:
+        warnings.warn(f"The model of {reader.info.path} comes back uncompiled: {reason}.", stacklevel=4)
+    saved = reader.read_optimizer()
+    if saved is None or not model._is_compiled:
+        return
+    build_optimizer(model, is_complete=lambda: saved.keys() <= find_variables(model).optimizers.keys())
+    put_back(find_variables(model).optimizers, saved, path=str(reader.info.path), skip_mismatch=request.skip_mismatch)

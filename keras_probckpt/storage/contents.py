@@ -1,0 +1,111 @@
+"""What the files of a checkpoint hold, as plain values and arrays, in both directions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy.typing as npt
+
+from keras_probckpt.errors import DamagedCheckpointError
+from keras_probckpt.format import strict_json
+from keras_probckpt.format.digest import Buffer
+from keras_probckpt.format.tensors import decode_tensors, encode_tensors
+from keras_probckpt.records import CheckpointInfo
+from keras_probckpt.storage.catalog import RECIPE_NAME, read_recipe
+from keras_probckpt.storage.store import CheckpointStore
+
+__all__ = ["CheckpointReader", "Contents", "encode_contents"]
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+RECIPE_ARRAYS_NAME = "recipe.safetensors"
+MODEL_NAME = "model.safetensors"
+OPTIMIZER_NAME = "optimizer.safetensors"
+TRAINING_NAME = "training.json"
+CODE_NAME = "code.pickle"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Contents:
+    """All that a checkpoint holds but its manifest.
+
+    Attributes:
+        recipe: How to rebuild the model.
+        recipe_arrays: Arrays that the recipe refers to.
+        code: Pickled functions; `None` where there are none.
+        model: Values of the model's variables by path.
+        optimizer: Values of the optimizers' variables by path; `None` to leave them out.
+        training: Where training stood, as plain JSON values; `None` to leave it out.
+    """
+
+    recipe: Mapping[str, Any]
+    recipe_arrays: Arrays
+    code: bytes | None
+    model: Arrays
+    optimizer: Arrays | None
+    training: Mapping[str, Any] | None
+
+
+def encode_contents(contents: Contents) -> dict[str, list[Buffer]]:
+    """Lay contents out as files, by name, each as buffers to write one after the other. Arrays are not copied."""
+    recipe = {
+        **contents.recipe,
+        "variables": _described(contents.model),
+        "optimizer_variables": _described(contents.optimizer or {}),
+    }
+    files: dict[str, list[Buffer]] = {
+        RECIPE_NAME: [strict_json.dumps(recipe)],
+        MODEL_NAME: encode_tensors(contents.model),
+    }
+    if contents.recipe_arrays:
+        files[RECIPE_ARRAYS_NAME] = encode_tensors(contents.recipe_arrays)
+    if contents.optimizer is not None:
+        files[OPTIMIZER_NAME] = encode_tensors(contents.optimizer)
+    if contents.training is not None:
+        files[TRAINING_NAME] = [strict_json.dumps(contents.training)]
+    if contents.code is not None:
+        files[CODE_NAME] = [contents.code]
+    return files
+
+
+def _described(arrays: Arrays) -> list[dict[str, Any]]:
+    return [{"path": path, "shape": list(array.shape), "dtype": array.dtype.name} for path, array in arrays.items()]
+
+
+class CheckpointReader:
+    """Reads the files of one checkpoint, each checked against the manifest before a byte of it is used."""
+
+    def __init__(self, store: CheckpointStore, info: CheckpointInfo) -> None:
+        self._store = store
+        self.info = info
+
+    def read_recipe(self) -> object:
+        """Read how to rebuild the model, as plain JSON values."""
+        return read_recipe(self._store, self.info)
+
+    def read_recipe_arrays(self) -> Arrays:
+        """Read the arrays that the recipe refers to."""
+        return self._tensors(RECIPE_ARRAYS_NAME) if RECIPE_ARRAYS_NAME in self.info.files else {}
+
+    def read_code(self) -> bytes:
+        """Read the pickled functions, which are not unpickled here."""
+        return bytes(self._store.read_file(self.info, CODE_NAME))
+
+    def read_model(self) -> Arrays:
+        """Read the values of the model's variables, by path."""
+        return self._tensors(MODEL_NAME)
+
+    def read_optimizer(self) -> Arrays | None:
+        """Read the values of the optimizers' variables, by path; `None` if they were left out."""
+        return self._tensors(OPTIMIZER_NAME) if OPTIMIZER_NAME in self.info.files else None
+
+    def _tensors(self, name: str) -> Arrays:
+        if name not in self.info.files:
+            problem = "the manifest does not record it"
+            raise DamagedCheckpointError(path=str(self.info.path), file=name, problem=problem)
+        try:
+            return decode_tensors(self._store.read_file(self.info, name), where=name)
+        except ValueError as error:
+            raise DamagedCheckpointError(path=str(self.info.path), file=name, problem=str(error)) from error

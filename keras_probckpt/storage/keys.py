@@ -1,0 +1,136 @@
+"""The reader's and writer's own signing keys: from the environment, or from a file made at the first save."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import secrets
+import sys
+import warnings
+from collections.abc import Mapping
+
+import platformdirs
+
+from keras_probckpt.errors import InvalidKeyError
+from keras_probckpt.format.signature import SECRET_BYTES, KeyRing, parse_keys
+
+__all__ = ["KEY_VARIABLE", "key_path", "load_keys", "load_or_create_keys"]
+
+KEY_VARIABLE = "KERAS_PROBCKPT_KEY"
+
+_LIMIT_KEY_FILE_BYTES = 65536
+
+
+def load_or_create_keys(*, environment: Mapping[str, str] = os.environ) -> KeyRing:
+    """Give the keys to save with: those of `load_keys`, or a new one, kept for every later process of this user.
+
+    Where no key can be kept (a read-only home directory), one warning says so and the ring is empty: checkpoints are
+    then saved unsigned.
+
+    Args:
+        environment: Where `KERAS_PROBCKPT_KEY` is looked up. It goes before the file, and no file is made then.
+
+    Raises:
+        InvalidKeyError: If what is there is not a key. No other is made in its place.
+    """
+    if KEY_VARIABLE in environment:
+        return load_keys(environment=environment)
+    path = key_path()
+    if path is None:
+        warnings.warn(_unsigned("this user has no home directory"), stacklevel=2)
+        return KeyRing()
+    try:
+        # Another process may be first, and then its key is the user's.
+        with contextlib.suppress(FileExistsError):
+            _create(path)
+        return _read(path)
+    except OSError as error:
+        warnings.warn(_unsigned(str(error)), stacklevel=2)
+        return KeyRing()
+
+
+def load_keys(*, environment: Mapping[str, str] = os.environ) -> KeyRing:
+    """Give the keys to read with. Makes nothing: without `KERAS_PROBCKPT_KEY` and without a file the ring is empty.
+
+    Args:
+        environment: Where `KERAS_PROBCKPT_KEY` is looked up.
+
+    Raises:
+        InvalidKeyError: If what is there is not a key.
+    """
+    if KEY_VARIABLE in environment:
+        return parse_keys(environment[KEY_VARIABLE], source=f"the environment variable {KEY_VARIABLE}")
+    path = key_path()
+    if path is not None:
+        with contextlib.suppress(FileNotFoundError):
+            return _read(path)
+    return KeyRing()
+
+
+def key_path() -> pathlib.Path | None:
+    """Say where the key of this user is kept, whether it is there or not. Honours `XDG_CONFIG_HOME` on Linux.
+
+    Returns:
+        `None` for a user without a home directory, as containers have them.
+    """
+    try:
+        path = platformdirs.user_config_path("keras-probckpt", appauthor=False) / "signing-key"
+    except RuntimeError:
+        return None
+    # Older releases of platformdirs leave the "~" as it is, and the working directory is no place for a secret.
+    return path if path.is_absolute() else None
+
+
+def _create(path: pathlib.Path) -> None:
+    """Put a new key in place, whole or not at all; FileExistsError if one is there."""
+    if os.path.lexists(path):
+        raise FileExistsError(path)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    staged = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        _write_private(staged, f"{secrets.token_hex(SECRET_BYTES)}\n".encode())
+        # A link, unlike a rename, never replaces: of two processes at their first save, the second takes the first's.
+        os.link(staged, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            staged.unlink()
+
+
+def _write_private(path: pathlib.Path, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, opened for this user only
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
+
+
+def _read(path: pathlib.Path) -> KeyRing:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LIMIT_KEY_FILE_BYTES)
+            mode = os.fstat(file.fileno()).st_mode
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        warnings.warn(_unsigned(str(error)), stacklevel=3)
+        return KeyRing()
+    if mode & 0o077 and sys.platform != "win32":
+        warnings.warn(
+            f"Others on this machine may use your signing key {path} (its mode is {mode & 0o777:o}): whoever reads "
+            f"it can make checkpoints that run code as you. Close it: chmod 600 {path}",
+            stacklevel=3,
+        )
+    try:
+        text = data.decode("ascii").strip()
+    except UnicodeDecodeError:
+        raise InvalidKeyError(source=str(path), problem="the file is not text") from None
+    return parse_keys(text, source=str(path))
+
+
+def _unsigned(problem: str) -> str:
+    return (
+        f"There is no signing key, and none can be kept: {problem}. Checkpoints are saved unsigned, and none counts as "
+        f"your own: restoring one that needs code will ask for trusted=. Set {KEY_VARIABLE} to 64 hexadecimal digits "
+        "(secrets.token_hex(32) makes them), or make that file readable and its directory writable."
+    )

@@ -1,0 +1,190 @@
+"""One writer per run directory: the lock that a second one meets. Readers never do."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import errno
+import os
+import pathlib
+import socket
+import sys
+import types
+import warnings
+import weakref
+from typing import TYPE_CHECKING
+
+from keras_probckpt.errors import CheckpointWriteError, RunLockedError
+from keras_probckpt.format import strict_json
+from keras_probckpt.storage.filesystem import make_directories
+from keras_probckpt.storage.process import PROCESS_TOKEN, is_this_process
+
+if sys.platform == "win32":  # pragma: no cover
+    import msvcrt
+else:
+    import fcntl
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["LOCK_NAME", "DirectoryLock"]
+
+LOCK_NAME = ".lock"
+
+_LIMIT_HOLDER_BYTES = 4096
+_OPEN_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+_CANNOT_LOCK = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
+
+
+class DirectoryLock:
+    """The right to write in one directory, held until `release`, the end of the process, or this object's.
+
+    The kernel keeps it, as flock(2) on the file `.lock`: it ends with the process, however that ends, and it keeps out
+    a second holder in the same process too. The file is never deleted: a writer that still had it open would go on
+    holding a lock that nobody else can see.
+
+    A fork shares the lock with its parent, so a child would hold it for as long as it lives. Each child of `os.fork`
+    therefore closes its copy at once, and owns nothing: neither its `release` nor its end frees the parent's lock.
+
+    Args:
+        directory: The run directory. `acquire` creates it where it is missing.
+    """
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        self._directory = directory
+        self._descriptor: int | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this object holds the lock in this process."""
+        return self._descriptor is not None
+
+    def acquire(self) -> None:
+        """Take the lock, at once or not at all.
+
+        On a file system that knows no locks it warns and goes on without one.
+
+        Raises:
+            RunLockedError: If another writer holds it, in this process or in another one.
+            CheckpointWriteError: If the directory or the file in it cannot be written.
+        """
+        try:
+            make_directories(self._directory)
+            descriptor = os.open(self._directory / LOCK_NAME, _OPEN_FLAGS, 0o666)
+        except OSError as error:
+            raise CheckpointWriteError(path=str(self._directory), problem=str(error)) from error
+        try:
+            self._lock(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+        _held.add(self)
+        _write_holder(descriptor)
+
+    def release(self) -> None:
+        """Give the lock back; does nothing if it is not held."""
+        descriptor = self._descriptor
+        if descriptor is None:
+            return
+        self._descriptor = None
+        _held.discard(self)
+        # Only politeness: an old name left in the file is shown to nobody but whom a new holder keeps out.
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)
+        _unlock(descriptor)
+        os.close(descriptor)
+
+    def _lock(self, descriptor: int) -> None:
+        try:
+            _lock(descriptor)
+        except (BlockingIOError, PermissionError) as error:
+            raise RunLockedError(path=str(self._directory), holder=_read_holder(descriptor)) from error
+        except OSError as error:
+            if error.errno not in _CANNOT_LOCK:
+                raise CheckpointWriteError(path=str(self._directory), problem=f"no lock: {error}") from error
+            warnings.warn(
+                f"The file system of {self._directory} has no locks ({error.strerror}), so a second writer would not "
+                "be noticed. Go on, but start no other run in this directory before this one ends.",
+                stacklevel=4,
+            )
+
+    def _forget(self) -> None:
+        """Let go in a forked child. Closing does not unlock while the parent has the same open file."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
+        self.release()
+
+    def __del__(self) -> None:
+        self.release()
+
+
+_held: weakref.WeakSet[DirectoryLock] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for lock in list(_held):
+        lock._forget()  # noqa: SLF001 - the other half of the class, run by the interpreter
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
+
+if sys.platform == "win32":  # pragma: no cover
+    # Windows denies others the locked bytes, so one is locked far behind the holder's name, which they want to read.
+    _LOCKED_BYTE = 1 << 30
+
+    def _lock(descriptor: int) -> None:
+        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+
+    def _unlock(descriptor: int) -> None:
+        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+
+else:
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _unlock(descriptor: int) -> None:
+        # Said outright, because closing frees nothing while a child that C code forked has the same open file.
+        with contextlib.suppress(OSError):  # what could not be locked cannot be unlocked
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def _write_holder(descriptor: int) -> None:
+    holder = {
+        "process": os.getpid(),
+        "token": PROCESS_TOKEN,
+        "host": socket.gethostname(),
+        "since": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
+    }
+    with contextlib.suppress(OSError):  # the lock is held all the same, if the disk has no room for a name
+        os.ftruncate(descriptor, 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, strict_json.dumps(holder))
+
+
+def _read_holder(descriptor: int) -> str:
+    """Say who holds the lock. The text is there to be read by people; nothing is decided by it."""
+    try:
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        text = os.read(descriptor, _LIMIT_HOLDER_BYTES)
+        holder = strict_json.loads(text, where=LOCK_NAME, limit_bytes=_LIMIT_HOLDER_BYTES)
+        process, token, host, since = (holder[key] for key in ("process", "token", "host", "since"))
+    except (OSError, ValueError, TypeError, KeyError):
+        return "another process, which left no name"
+    if is_this_process(process, token=token):
+        return f"an earlier callback or manager of this process ({process}, since {since})"
+    return f"process {process} on {host} since {since}"

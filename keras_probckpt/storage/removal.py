@@ -1,0 +1,104 @@
+"""How a checkpoint goes: hidden first, durably, and only then deleted, so that no part of one is ever listed."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+
+from keras_probckpt.format.manifest import MANIFEST_NAME
+from keras_probckpt.format.signature import KeyRing
+from keras_probckpt.storage.filesystem import FileSystem
+from keras_probckpt.storage.listing import UNREADABLE, read_info
+from keras_probckpt.storage.names import (
+    displaced_names,
+    holds_only_files_of_ours,
+    make_hidden_name,
+    parse_hidden_name,
+)
+
+__all__ = ["delete_hidden", "discard", "hide", "put_back_displaced", "stale_names"]
+
+
+def hide(filesystem: FileSystem, names: Iterable[str]) -> list[str]:
+    """Take directories out of every listing, in the order given; durable on return. Gone already is as good.
+
+    Returns:
+        Their new names, for `delete_hidden`.
+    """
+    hidden = []
+    for name in names:
+        parsed = parse_hidden_name(name)
+        removed = str(make_hidden_name(name if parsed is None else parsed.name, role="removed"))
+        with contextlib.suppress(FileNotFoundError):
+            filesystem.rename(name, removed)
+            hidden.append(removed)
+    filesystem.sync("")
+    return hidden
+
+
+def delete_hidden(filesystem: FileSystem, names: Iterable[str]) -> None:
+    """Delete what no listing shows. What cannot be deleted stays until a later sweep, and a warning says so."""
+    for name in names:
+        with _warning_of_rest(filesystem, name):
+            filesystem.remove(name)
+
+
+def discard(filesystem: FileSystem, name: str) -> None:
+    """Delete one that was moved aside and that nothing needs any more; a failure is a warning."""
+    with _warning_of_rest(filesystem, name):
+        delete_hidden(filesystem, hide(filesystem, [name]))
+
+
+def put_back_displaced(filesystem: FileSystem, *, keys: KeyRing) -> None:
+    """Give what a dead writer moved aside its name again, where the new one never got it: the latest, if several."""
+    names = filesystem.list_names()
+    for name, candidates in displaced_names(names).items():
+        if name in names or any(_has_live_writer(candidate) for candidate in candidates):
+            continue
+        source = _latest(filesystem, candidates, keys=keys)
+        if source is not None:
+            # Without a sync: until it is durable the hidden one counts, so a power cut loses nothing.
+            filesystem.rename(source, name)
+
+
+def stale_names(filesystem: FileSystem) -> list[str]:
+    """Find the hidden directories that nothing needs: their writer is dead, and all they hold is ours."""
+    names = filesystem.list_names()
+    return [name for name in sorted(names) if _is_stale(filesystem, name)]
+
+
+def _is_stale(filesystem: FileSystem, name: str) -> bool:
+    hidden = parse_hidden_name(name)
+    if hidden is None or hidden.has_live_writer() or not holds_only_files_of_ours(filesystem, name):
+        return False
+    return hidden.role != "replaced" or _has_manifest(filesystem, hidden.name)
+
+
+def _has_live_writer(name: str) -> bool:
+    hidden = parse_hidden_name(name)
+    return hidden is not None and hidden.has_live_writer()
+
+
+def _has_manifest(filesystem: FileSystem, name: str) -> bool:
+    try:
+        return MANIFEST_NAME in filesystem.list_names(name)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _latest(filesystem: FileSystem, candidates: Sequence[str], *, keys: KeyRing) -> str | None:
+    try:
+        info = read_info(filesystem, candidates, keys=keys)
+    except UNREADABLE:
+        return candidates[-1]  # it is no business of a sweep to judge a checkpoint that the user may still want to mend
+    return None if info is None else info.name
+
+
+@contextlib.contextmanager
+def _warning_of_rest(filesystem: FileSystem, name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        path = filesystem.describe(name)
+        warnings.warn(f"{path} could not be deleted: {error}. It is tried again at the next start.", stacklevel=4)

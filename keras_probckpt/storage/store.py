@@ -1,0 +1,169 @@
+"""The commit protocol: a checkpoint is there whole, or not at all, whenever the process or the power ends."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+
+from keras_probckpt.errors import CheckpointNotFoundError, CheckpointWriteError, DamagedCheckpointError
+from keras_probckpt.format.digest import Buffer, digest_hex
+from keras_probckpt.format.manifest import MANIFEST_NAME
+from keras_probckpt.format.signature import KeyRing
+from keras_probckpt.records import CheckpointInfo, Manifest
+from keras_probckpt.storage.committing import plan_displacement, publish, stage, undone_on_failure, validate_files
+from keras_probckpt.storage.filesystem import FileSystem
+from keras_probckpt.storage.listing import (
+    UNREADABLE,
+    Listing,
+    as_info,
+    find_directories,
+    problem_of,
+    read_info,
+    scan,
+)
+from keras_probckpt.storage.names import displaced_names, make_hidden_name, parse_hidden_name, validate_name
+from keras_probckpt.storage.removal import delete_hidden, discard, hide, put_back_displaced, stale_names
+
+__all__ = ["CheckpointStore"]
+
+
+class CheckpointStore:
+    """The checkpoints of one run directory.
+
+    Reading needs no lock and may go on while another process writes. `commit`, `remove` and `sweep` are for whoever
+    holds the directory's lock.
+
+    Args:
+        filesystem: Where they are.
+        keys: The first signs what is committed; all of them vouch for what is read.
+    """
+
+    def __init__(self, filesystem: FileSystem, *, keys: KeyRing) -> None:
+        self._filesystem = filesystem
+        self._keys = keys
+
+    def commit(self, name: str, *, manifest: Manifest, files: Mapping[str, Sequence[Buffer]]) -> CheckpointInfo:
+        """Write a checkpoint; it is durable on return, and before that no listing shows it.
+
+        One that already has the name is there until the new one is committed, and is then removed.
+
+        Args:
+            name: Name of its directory.
+            manifest: What to say of it. Its `files` are filled in here.
+            files: Content of each file, as buffers to write one after the other. They are not copied.
+
+        Raises:
+            CheckpointWriteError: If the file system refused. Nothing is left of the new one, and of the old one all.
+            ValueError: If a checkpoint or a file in it cannot have that name.
+        """
+        validate_name(name)
+        validate_files(files)
+        staged = str(make_hidden_name(name, role="partial"))
+        key = self._keys.signing_key
+        path = self._filesystem.describe(name)
+        try:
+            displaced = plan_displacement(self._filesystem, name, keys=self._keys)
+            with undone_on_failure(self._filesystem, staged) as undo:
+                complete = stage(self._filesystem, staged, manifest=manifest, files=files, key=key)
+                publish(self._filesystem, staged, name=name, displaced=displaced, undo=undo)
+        except OSError as error:
+            raise CheckpointWriteError(path=path, problem=str(error)) from error
+        if displaced is not None:
+            discard(self._filesystem, displaced)
+        return as_info(complete, path=path, signature="unsigned" if key is None else "own")
+
+    def scan(self) -> Listing:
+        """List what is committed, and what is there but cannot be read.
+
+        Holds what was committed before the call, also while another process commits. A directory that is missing
+        holds nothing.
+        """
+        return scan(self._filesystem, keys=self._keys)
+
+    def open(self, name: str) -> CheckpointInfo:
+        """Read the manifest of one checkpoint.
+
+        Args:
+            name: Name of its directory; a hidden one, as `scan` gives it after a crash, will do.
+
+        Raises:
+            CheckpointNotFoundError: If there is none.
+            DamagedCheckpointError: If the manifest is not what was written.
+            TamperedCheckpointError: If its signature is not the one that the reader's key gives.
+            UnsupportedFormatError: If it was written by a newer release.
+        """
+        if "/" in name:
+            validate_name(name)
+        hidden = parse_hidden_name(name)
+        info = None
+        problem = "it is not committed"
+        if hidden is None or hidden.role == "replaced":
+            directories = find_directories(self._filesystem).get(name, [name])
+            info = read_info(self._filesystem, directories, keys=self._keys)
+            problem = f"there is no {MANIFEST_NAME} in it"
+        if info is None:
+            advice = "list_checkpoints(run) shows what there is."
+            raise CheckpointNotFoundError(path=self._filesystem.describe(name), problem=problem, advice=advice)
+        return info
+
+    def read_file(self, info: CheckpointInfo, file: str) -> memoryview:
+        """Read one file of a checkpoint into fresh memory, aligned to 64 bytes, and check every byte of it.
+
+        Raises:
+            DamagedCheckpointError: If size or digest differ from what the manifest records.
+            CheckpointNotFoundError: If another process removed or replaced the checkpoint meanwhile.
+            KeyError: If the checkpoint has no such file.
+        """
+        if file not in info.files:
+            raise KeyError(f"{info.name} has no file {file!r}; its files are {', '.join(sorted(info.files))}")
+        record = info.files[file]
+        try:
+            data = self._filesystem.read_buffer(f"{info.name}/{file}", size_bytes=record.size_bytes)
+        except OSError as error:
+            self._require_unchanged(info)
+            raise DamagedCheckpointError(path=str(info.path), file=file, problem=problem_of(error)) from error
+        found = digest_hex(data)
+        if found != record.blake3:
+            self._require_unchanged(info)
+            problem = f"the manifest records blake3 {record.blake3}, the file holds {found}"
+            raise DamagedCheckpointError(path=str(info.path), file=file, problem=problem)
+        return data
+
+    def remove(self, info: CheckpointInfo) -> None:
+        """Delete a checkpoint; a kill in between never leaves a part of it listed. Gone already is as good.
+
+        Raises:
+            OSError: If it cannot be taken out of the list. It is then still whole.
+        """
+        hidden = parse_hidden_name(info.name)
+        name = info.name if hidden is None else hidden.name
+        # Those moved aside first: they would count again as soon as their name is free.
+        doomed = displaced_names(self._filesystem.list_names()).get(name, [])
+        if hidden is None:
+            doomed.append(name)
+        delete_hidden(self._filesystem, hide(self._filesystem, doomed))
+
+    def sweep(self) -> tuple[str, ...]:
+        """Clear up after writers that died: put back what they moved aside, delete what they left unfinished.
+
+        Only for the holder of the lock. Touches nothing but hidden names of exactly our pattern whose writer is dead,
+        and deletes none that holds a file which is not ours.
+
+        Returns:
+            The hidden names that are gone, ascending.
+        """
+        try:
+            before = self._filesystem.list_names()
+        except FileNotFoundError:
+            return ()
+        put_back_displaced(self._filesystem, keys=self._keys)
+        for name in stale_names(self._filesystem):
+            discard(self._filesystem, name)
+        return tuple(sorted({*before} - {*self._filesystem.list_names()}))
+
+    def _require_unchanged(self, info: CheckpointInfo) -> None:
+        with contextlib.suppress(*UNREADABLE):
+            now = read_info(self._filesystem, [info.name], keys=self._keys)
+            if now is None or now.files != info.files:
+                problem = "another process removed or replaced it while it was read"
+                raise CheckpointNotFoundError(path=str(info.path), problem=problem, advice="Call it again.")

@@ -1,0 +1,138 @@
+"""Stable names for the variables of a model and its optimizers.
+
+A variable's path is the names of the attributes that lead to it from the model, shortest first, as TensorFlow's
+object-based checkpoints name them (`layer-0/kernel`, `hidden/bias`, `blocks/2/kernel`). It depends neither on the
+order in which layers are made nor on the counters in tf_keras's names.
+
+Source: tf.train.TrackableView, https://www.tensorflow.org/guide/checkpoint#loading_mechanics
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as tfk
+
+__all__ = ["ModelVariables", "find_variables"]
+
+OPTIMIZERS = (tfk.optimizers.Optimizer, tfk.optimizers.legacy.Optimizer)
+# Each layer of a Sequential or Functional model is tracked twice; the other name, `layer-2`, counts all layers.
+_SECOND_NAME = "layer_with_weights-"
+# Keras keeps what `fit` compiles on the model, and the optimizer an index by names that differ from process to process.
+_NO_STATE = frozenset(
+    {"_index_dict", "_variables", "train_function", "train_tf_function", "test_function", "predict_function"}
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelVariables:
+    """The variables of a model.
+
+    Attributes:
+        model: Variables of layers, and those the model holds itself, by path.
+        optimizers: Variables of its optimizers, by path; the path of a slot ends in that of its model variable.
+    """
+
+    model: Mapping[str, tf.Variable]
+    optimizers: Mapping[str, tf.Variable]
+
+
+def find_variables(model: tfk.Model) -> ModelVariables:
+    """Find the variables of a model, in time proportional to their number."""
+    own: dict[str, tf.Variable] = {}
+    optimizers: dict[str, Any] = {}
+    for path, item in _walk(model, stops=lambda item: isinstance(item, (tf.Variable, *OPTIMIZERS, tfk.metrics.Metric))):
+        if isinstance(item, tf.Variable):
+            own[path] = item
+        elif isinstance(item, OPTIMIZERS):
+            optimizers[path] = item
+    state: dict[str, tf.Variable] = {}
+    for path, optimizer in optimizers.items():
+        state.update(_optimizer_variables(optimizer, path, model=own))
+    return ModelVariables(own, state)
+
+
+def _walk(root: Any, *, stops: Callable[[Any], bool]) -> Iterator[tuple[str, Any]]:
+    """Yield each object below the root once, by its shortest path, breadth first; not beyond objects where it stops."""
+    pending = collections.deque([("", root)])
+    seen = {id(root)}
+    while pending:
+        prefix, parent = pending.popleft()
+        for name, child in _children(parent):
+            if id(child) in seen:
+                continue
+            seen.add(id(child))
+            path = f"{prefix}{_escaped(name)}"
+            yield path, child
+            if not stops(child):
+                pending.append((f"{path}/", child))
+
+
+def _children(parent: Any) -> list[tuple[str, Any]]:
+    items = getattr(parent, "__wrapped__", parent)
+    if isinstance(items, (list, tuple)):  # TensorFlow's own view refuses some containers; these names are the same.
+        return [(str(index), item) for index, item in enumerate(items)]
+    if isinstance(items, dict):
+        return sorted((str(key), item) for key, item in items.items())
+    if not isinstance(parent, tf.__internal__.tracking.Trackable):
+        return []
+    names = _tracked(parent)
+    children = [
+        (name, names[name]) for name in sorted(names) if not name.startswith(_SECOND_NAME) and name not in _NO_STATE
+    ]
+    if isinstance(parent, tfk.layers.Layer):  # Weights added under one name hide each other from the view.
+        weights = [*parent._trainable_weights, *parent._non_trainable_weights]
+        children += [(f"weights-{index}", weight) for index, weight in enumerate(weights)]
+    return children
+
+
+def _tracked(parent: Any) -> Mapping[str, Any]:
+    if isinstance(parent, OPTIMIZERS):
+        # Its own view is made once and kept: asked before the slots are made, it would hide them from everyone for
+        # good.
+        parent._maybe_initialize_trackable()
+        return {reference.name: reference.ref for reference in parent._unconditional_checkpoint_dependencies}
+    return dict(tf.train.TrackableView.children(parent))
+
+
+def _escaped(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def _optimizer_variables(optimizer: Any, prefix: str, *, model: Mapping[str, tf.Variable]) -> dict[str, tf.Variable]:
+    slots = _slots(getattr(optimizer, "inner_optimizer", optimizer), model)
+    slot_ids = {id(variable) for variable in slots.values()}
+    scalars = {
+        path: item
+        for path, item in _walk(optimizer, stops=lambda item: isinstance(item, tf.Variable))
+        if isinstance(item, tf.Variable) and id(item) not in slot_ids
+    }
+    return {f"{prefix}/{path}": variable for path, variable in {**scalars, **slots}.items()}
+
+
+def _slots(optimizer: Any, model: Mapping[str, tf.Variable]) -> dict[str, tf.Variable]:
+    """Name the variables that an optimizer keeps for each model variable: `_momentums/<path>`, `slots/m/<path>`."""
+    if isinstance(optimizer, tfk.optimizers.legacy.Optimizer):
+        return {
+            f"slots/{name}/{path}": slot
+            for path, variable in model.items()
+            for name, slot in optimizer._slots.get(_legacy_key(variable), {}).items()
+        }
+    numbers = getattr(optimizer, "_index_dict", {})
+    lists = [
+        (name, items) for name, items in _children(optimizer) if isinstance(items, list) and len(items) == len(numbers)
+    ]
+    return {
+        f"{name}/{path}": items[numbers[optimizer._var_key(variable)]]
+        for name, items in lists
+        for path, variable in model.items()
+        if optimizer._var_key(variable) in numbers and isinstance(items[0], tf.Variable)
+    }
+
+
+def _legacy_key(variable: tf.Variable) -> str:
+    return str(getattr(variable, "_unique_id", variable.name))

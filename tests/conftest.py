@@ -1,0 +1,59 @@
+"""What every test may rely on: its own signing key, and fresh processes that find this checkout."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+from typing import Protocol
+
+import pytest
+
+CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
+
+# Before anything imports TensorFlow: its start-up messages would bury a failure's output.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@pytest.fixture(autouse=True)
+def config_directory(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """Give each test a user's config directory of its own: no test makes, reads or signs with the real user's key."""
+    directory = tmp_path_factory.mktemp("config")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(directory))
+    monkeypatch.delenv("KERAS_PROBCKPT_KEY", raising=False)
+    return directory
+
+
+class FreshPython(Protocol):
+    """Run a Python program in a new process, in the test's `tmp_path`."""
+
+    def __call__(self, *arguments: str, succeeds: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run `python arguments...` with this checkout importable.
+
+        Args:
+            *arguments: As after `python` on a command line, such as `"-c", "print(1)"`.
+            succeeds: Whether the program must exit with 0. If it does not, the test fails and shows what it printed.
+        """
+        ...
+
+
+@pytest.fixture
+def fresh_python(tmp_path: pathlib.Path) -> FreshPython:
+    """Start programs in new processes: what a later process of the user's would see."""
+
+    def run(*arguments: str, succeeds: bool = True) -> subprocess.CompletedProcess[str]:
+        finished = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if succeeds and finished.returncode != 0:
+            pytest.fail(f"exit code {finished.returncode}\n{finished.stdout}\n{finished.stderr}")
+        return finished
+
+    return run

@@ -6,6 +6,7 @@ import datetime as dt
 import difflib
 import inspect
 import logging
+import numbers
 import os
 import pathlib
 import time
@@ -19,7 +20,7 @@ from tf_keras.src.utils import io_utils, tf_utils
 
 from keras_probckpt.errors import MonitorNeverSeenError
 from keras_probckpt.manager import CheckpointManager
-from keras_probckpt.policy.naming import is_template
+from keras_probckpt.policy.naming import is_template, require_plain_parents
 from keras_probckpt.policy.objective import is_known_direction, objective_for
 from keras_probckpt.policy.schedule import Progress, after_batch, after_epoch, schedule_for
 from keras_probckpt.policy.selection import selection_for
@@ -102,13 +103,14 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
         **kwargs: Any,
     ) -> None:
         _require_known_keywords(kwargs)
+        require_plain_parents(pathlib.Path(filepath).parts)
         objective = objective_for(monitor, mode=mode, min_delta=min_delta, start_from_epoch=start_from_epoch)
         self._schedule = schedule_for(
             save_freq, period=kwargs.get("period", 1), train_time_interval=train_time_interval
         )
         self.best: float
         super().__init__(
-            filepath,
+            os.fspath(filepath),
             monitor,
             verbose,
             save_best_only,
@@ -260,11 +262,12 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
 
     def _report(self, epoch: int, score: float | None, best_before: float, *, is_saved: bool) -> None:
         place = f"\nEpoch {epoch}: "
-        if not self.save_best_only:
-            io_utils.print_msg(f"{place}saving model to {self.last_model_path}")
+        saving = f"saving model to {self.last_model_path}"
+        if self.save_best_only and self.best != best_before:
+            change = f"{self.monitor} improved from {best_before:.5f} to {self.best:.5f}"
+            io_utils.print_msg(f"{place}{change}, {saving}")
         elif is_saved:
-            change = f"{self.monitor} improved from {best_before:.5f} to {score:.5f}"
-            io_utils.print_msg(f"{place}{change}, saving model to {self.last_model_path}")
+            io_utils.print_msg(f"{place}{saving}")
         elif score is not None:
             io_utils.print_msg(f"{place}{self.monitor} did not improve from {best_before:.5f}")
 
@@ -286,4 +289,9 @@ def _updates_so_far(model: tfk.Model) -> int:
 def _scalars(logs: Mapping[str, Any] | None) -> dict[str, float]:
     """Bring logs from the device and leave out those that are not single numbers."""
     values = tf_utils.sync_to_numpy_or_python_type(dict(logs or {}))
-    return {name: float(value) for name, value in values.items() if np.ndim(value) == 0}
+    return {name: float(value) for name, value in values.items() if _is_number(value)}
+
+
+def _is_number(value: Any) -> bool:
+    is_scalar = isinstance(value, numbers.Real) or (isinstance(value, (np.ndarray, np.generic)) and value.ndim == 0)
+    return is_scalar and np.asarray(value).dtype.kind in "biuf"

@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import tf_keras as tfk
 
 from keras_probckpt.errors import CheckpointNotFoundError
-from keras_probckpt.policy.naming import format_name, is_template, next_run_number, step_name
+from keras_probckpt.policy.naming import format_name, is_template, next_run_number, require_plain_parents, step_name
 from keras_probckpt.policy.objective import objective_for
 from keras_probckpt.policy.selection import Candidate, selection_for
 from keras_probckpt.recipe.document import Recipe, describe, require_tf_keras_model
 from keras_probckpt.records import CheckpointInfo, Manifest
-from keras_probckpt.storage.contents import CheckpointReader, Contents, encode_contents
+from keras_probckpt.storage.contents import Arrays, CheckpointReader, Contents, encode_contents
 from keras_probckpt.storage.run import RunWriter
-from keras_probckpt.training.assignment import finish_preprocessing, put_back
+from keras_probckpt.training.assignment import build_optimizer, finish_preprocessing, put_back
 from keras_probckpt.training.snapshot import snapshot_of
-from keras_probckpt.training.variables import ModelVariables, find_variables
+from keras_probckpt.training.variables import ModelVariables, find_variables, with_recipe_variables
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -100,6 +100,7 @@ class CheckpointManager:
     ) -> None:
         require_tf_keras_model(model)
         self.model = model
+        require_plain_parents(pathlib.Path(directory).parts)
         given = pathlib.Path(directory).absolute()
         self._template = given.name if is_template(given.name) else None
         self.directory = given.parent if self._template else given
@@ -121,7 +122,7 @@ class CheckpointManager:
         self._on_commit = tuple(on_commit)
         self._writer = RunWriter(self.directory)
         self._run_number = 0
-        self._description: _Description | None = None
+        self._description: tuple[_DescriptionKey, Recipe] | None = None
         self._warned_of_monitor = False
 
     @property
@@ -190,13 +191,13 @@ class CheckpointManager:
         if not self._selection.wants(Candidate(step=step, epoch=epoch, batch=batch, logs=logs), self._writer.infos):
             return False
         name = self._name_for(step, epoch=epoch, batch=batch, logs=logs)
-        description = self._described()
+        recipe, variables = self._described()
         contents = Contents(
-            recipe=description.recipe.document,
-            recipe_arrays=description.recipe.arrays,
-            code=description.recipe.code,
-            model=snapshot_of(description.variables.model),
-            optimizer=None if self._save_weights_only else snapshot_of(description.variables.optimizers),
+            recipe=recipe.document,
+            recipe_arrays=recipe.arrays,
+            code=recipe.code,
+            model=snapshot_of(variables.model),
+            optimizer=None if self._save_weights_only else snapshot_of(variables.optimizers),
             training=None if self._save_weights_only else {"step": step, "epoch": epoch, "batch": batch},
         )
         manifest = self._manifest(step, epoch=epoch, batch=batch, logs=logs)
@@ -223,7 +224,9 @@ class CheckpointManager:
         return best
 
     def restore_newest(self) -> CheckpointInfo | None:
-        """Put the newest checkpoint in the directory, of whatever run, back into the live model, if there is one.
+        """Put the newest weights in the directory, of whatever run, into the live model, if there are any.
+
+        The optimizer stays as it is: who compiles anew before a restart may want another learning rate.
 
         Returns:
             The checkpoint that was put back; None if there is none.
@@ -231,17 +234,27 @@ class CheckpointManager:
         found = self._writer.store.scan().checkpoints
         if not found:
             return None
-        self._put_back(found[-1])
+        put_back(find_variables(self.model).model, self._reader(found[-1]).read_model(), path=str(found[-1].path))
+        finish_preprocessing(self.model)
         return found[-1]
 
+    def _reader(self, info: CheckpointInfo) -> CheckpointReader:
+        return CheckpointReader(self._writer.store, info)
+
     def _put_back(self, info: CheckpointInfo) -> None:
-        reader = CheckpointReader(self._writer.store, info)
-        variables = find_variables(self.model)
+        reader = self._reader(info)
         optimizer = reader.read_optimizer()
-        put_back(variables.model, reader.read_model(), path=str(info.path))
+        put_back(find_variables(self.model).model, reader.read_model(), path=str(info.path))
         if optimizer is not None:
-            put_back(variables.optimizers, optimizer, path=str(info.path))
+            self._put_back_optimizer(optimizer, path=str(info.path))
         finish_preprocessing(self.model)
+
+    def _put_back_optimizer(self, saved: Arrays, *, path: str) -> None:
+        if getattr(self.model, "optimizer", None) is not None:
+            build_optimizer(
+                self.model, is_complete=lambda: saved.keys() <= find_variables(self.model).optimizers.keys()
+            )
+        put_back(find_variables(self.model).optimizers, saved, path=path)
 
     def close(self) -> None:
         """Finish what is pending and give the directory back; a later `save` goes on with the run."""
@@ -265,16 +278,16 @@ class CheckpointManager:
             return format_name(self._template, epoch=epoch, batch=batch, step=step, logs=logs)
         return step_name(step, run=self._writer.run, run_number=self._run_number)
 
-    def _described(self) -> _Description:
+    def _described(self) -> tuple[Recipe, ModelVariables]:
         """Describe the model, once as long as it has the same variables and was not compiled anew."""
-        variables = find_variables(self.model)
-        key = _DescriptionKey(
-            tuple(variables.model), tuple(variables.optimizers), getattr(self.model, "_compile_config", None)
-        )
-        if self._description is None or self._description.key != key:
+        found = find_variables(self.model)
+        key = _DescriptionKey(tuple(found.model), tuple(found.optimizers), getattr(self.model, "_compile_config", None))
+        if self._description is None or self._description[0] != key:
             recipe = describe(self.model, builder=self._builder, builder_kwargs=self._builder_kwargs)
-            self._description = _Description(key, recipe, variables)
-        return dataclasses.replace(self._description, variables=variables)
+            self._description = key, recipe
+        recipe = self._description[1]
+        variables, paths = with_recipe_variables(found, dict(enumerate(recipe.variables)))
+        return dataclasses.replace(recipe, document={**recipe.document, "recipe_variables": paths}), variables
 
     def _manifest(self, step: int, *, epoch: int | None, batch: int | None, logs: Mapping[str, float]) -> Manifest:
         return Manifest(
@@ -323,15 +336,6 @@ class _DescriptionKey:
     model: tuple[str, ...]
     optimizers: tuple[str, ...]
     compile_config: object
-
-
-@dataclasses.dataclass(frozen=True)
-class _Description:
-    """The recipe of a model and the variables it was made with."""
-
-    key: _DescriptionKey
-    recipe: Recipe
-    variables: ModelVariables
 
 
 @functools.cache

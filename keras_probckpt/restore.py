@@ -22,8 +22,8 @@ from keras_probckpt.storage.contents import CheckpointReader
 from keras_probckpt.storage.filesystem import LocalFileSystem
 from keras_probckpt.storage.keys import load_keys
 from keras_probckpt.storage.store import CheckpointStore
-from keras_probckpt.training.assignment import build_optimizer, finish_preprocessing, put_back
-from keras_probckpt.training.variables import find_variables
+from keras_probckpt.training.assignment import Arrays, build_optimizer, finish_preprocessing, put_back
+from keras_probckpt.training.variables import find_variables, is_recipe_path, with_recipe_variables
 
 __all__ = ["restore_best", "restore_checkpoint", "restore_latest"]
 
@@ -229,22 +229,32 @@ def _restore(store: CheckpointStore, info: CheckpointInfo, request: _Request) ->
     recipe = RecipeReader(reader.read_recipe(), arrays=reader.read_recipe_arrays(), trust=trust)
     saved = reader.read_model()
     model = recipe.build(request.builder)
-    if not saved.keys() <= find_variables(model).model.keys():
+    if not {path for path in saved if not is_recipe_path(path)} <= find_variables(model).model.keys():
         recipe.call_symbolically(model)
-    put_back(find_variables(model).model, saved, path=str(info.path), skip_mismatch=request.skip_mismatch)
-    finish_preprocessing(model)
     if request.compile:
-        _compile(model, recipe, reader, request)
+        _compile(model, recipe, path=str(info.path))
+    _put_back(model, recipe, reader, saved, request)
+    finish_preprocessing(model)
     return model
 
 
-def _compile(model: tfk.Model, recipe: RecipeReader, reader: CheckpointReader, request: _Request) -> None:
+def _compile(model: tfk.Model, recipe: RecipeReader, *, path: str) -> None:
     # A builder that compiles knows best: it may use losses that no recipe can record.
     reason = "" if model._is_compiled else recipe.compile(model)
     if reason:
-        warnings.warn(f"The model of {reader.info.path} comes back uncompiled: {reason}.", stacklevel=4)
-    saved = reader.read_optimizer()
-    if saved is None or not model._is_compiled:
-        return
-    build_optimizer(model, is_complete=lambda: saved.keys() <= find_variables(model).optimizers.keys())
-    put_back(find_variables(model).optimizers, saved, path=str(reader.info.path), skip_mismatch=request.skip_mismatch)
+        warnings.warn(f"The model of {path} comes back uncompiled: {reason}.", stacklevel=4)
+
+
+def _put_back(
+    model: tfk.Model, recipe: RecipeReader, reader: CheckpointReader, saved: Arrays, request: _Request
+) -> None:
+    path = str(reader.info.path)
+    variables, paths = with_recipe_variables(find_variables(model), recipe.variables)
+    recipe.check_variables(dict(zip(sorted(recipe.variables), paths, strict=True)))
+    # What only the loss or the recorded constructor reached is of no use where neither was made.
+    wanted = {name: array for name, array in saved.items() if name in variables.model or not is_recipe_path(name)}
+    put_back(variables.model, wanted, path=path, skip_mismatch=request.skip_mismatch)
+    optimizer = reader.read_optimizer() if request.compile and model._is_compiled else None
+    if optimizer is not None:
+        build_optimizer(model, is_complete=lambda: optimizer.keys() <= find_variables(model).optimizers.keys())
+        put_back(find_variables(model).optimizers, optimizer, path=path, skip_mismatch=request.skip_mismatch)

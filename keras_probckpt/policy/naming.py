@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 import re
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from keras_probckpt.records import Manifest
 
-__all__ = ["format_name", "is_template", "next_run_number", "placeholders_of", "step_name"]
+__all__ = ["format_name", "is_template", "next_run_number", "placeholders_of", "require_plain_parents", "step_name"]
 
 _LONGEST_NAME_BYTES = 200
 _FORMATTER = string.Formatter()
@@ -38,6 +38,24 @@ def next_run_number(infos: Iterable[Manifest]) -> int:
 def is_template(last_part: str) -> bool:
     """Tell whether the last part of a `filepath` names each checkpoint, rather than the directory of the run."""
     return "{" in last_part
+
+
+def require_plain_parents(parts: Sequence[str]) -> None:
+    """Refuse a `filepath` with a placeholder before its last part: one run has one directory.
+
+    Args:
+        parts: Of the path as the user gave it.
+
+    Raises:
+        ValueError: With the part that has one.
+    """
+    for part in parts[:-1]:
+        if is_template(part):
+            raise ValueError(
+                f"The filepath has a placeholder in {part!r}, and only the last part of a filepath may hold {{...}}: "
+                "what precedes it is the directory of the run. Nothing was saved. Write, for one, "
+                "runs/exp1/{epoch:02d}."
+            )
 
 
 def placeholders_of(template: str) -> tuple[str, ...]:

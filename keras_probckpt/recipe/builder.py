@@ -7,9 +7,11 @@ import functools
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+from keras_probckpt.errors import MalformedRecipeError
 from keras_probckpt.recipe.arguments import CallArguments, bound_arguments
 from keras_probckpt.recipe.codec import Decoder, Encoder, Kind, Node
 from keras_probckpt.recipe.construction import call, decode_call, encode_call
+from keras_probckpt.recipe.known import known_name
 from keras_probckpt.recipe.registry import register_builder
 
 __all__ = ["BUILDER_KINDS", "BuilderCall", "builder", "recorded_builder"]
@@ -71,6 +73,9 @@ def _encode_builder_call(value: BuilderCall, encoder: Encoder, where: str) -> di
 
 def _decode_builder_call(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
     function, positional, arguments = decode_call(node, decoder, where)
+    # The closed tables need no trust, because their own kinds of node know which arguments would run code.
+    if known_name(function) is not None:
+        raise MalformedRecipeError(where=where, problem=f"{function!r:.80} is not a user's function")
     return call(function, positional, arguments, where)
 
 

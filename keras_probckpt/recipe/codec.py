@@ -55,14 +55,21 @@ class Encoder:
     Attributes:
         arrays: Arrays the nodes refer to, by the name they refer by.
         by_value: Functions and classes that have no importable name, in the order the nodes count them.
+        code: Each of them, pickled.
+        externals: Nodes for the objects that pickled functions reach, in the order the pickles count them.
+        variables: Variables that nodes stand for, in the order the nodes count them.
     """
 
     def __init__(self, kinds: Sequence[Kind]) -> None:
         self.arrays: dict[str, np.ndarray[Any, Any]] = {}
         self.by_value: list[Any] = []
+        self.code: list[bytes] = []
+        self.externals: list[Node] = []
+        self.variables: list[Any] = []
         self._kinds = kinds
         self._written: dict[int, Node] = {}
         self._open: set[int] = set()
+        self._external_numbers: dict[int, int] = {}
         self._kept_alive: list[Any] = []
         self._shared_count = 0
 
@@ -74,9 +81,14 @@ class Encoder:
             where: Its place, for error messages, such as `"model.layers[1].activation"`.
 
         Raises:
-            UnrecordableError: If it is of no known kind, or contains itself.
+            UnrecordableError: If it is of no known kind, contains itself, or is nested too deeply.
         """
-        value = _unwrapped(value)
+        try:
+            return self._encoded(_unwrapped(value), where)
+        except RecursionError as error:
+            raise UnrecordableError(where=where, problem="it is nested too deeply", advice=BUILDER_ADVICE) from error
+
+    def _encoded(self, value: Any, where: str) -> Node:
         if value is None or type(value) in (bool, int, str) or (type(value) is float and math.isfinite(value)):
             return value
         for kind in self._kinds:
@@ -85,12 +97,31 @@ class Encoder:
         if type(value) is list:
             return self.encode_items(value, where)
         if type(value) is dict and is_plain(value):
-            return {key: self.encode(item, f"{where}[{key!r}]") for key, item in value.items()}
+            with self._no_cycle(value, where):
+                return {key: self.encode(item, f"{where}[{key!r}]") for key, item in value.items()}
         raise UnrecordableError(
             where=where,
             problem=f"a {type(value).__module__}.{type(value).__qualname__} is of no kind that can be rebuilt",
             advice=BUILDER_ADVICE,
         )
+
+    def is_shared(self, value: Any) -> bool:
+        """Whether a value is of a kind whose identity matters."""
+        kind = next((kind for kind in self._kinds if kind.matches(value)), None)
+        return kind is not None and kind.is_shared
+
+    def add_external(self, value: Any, where: str) -> int:
+        """Write a value beside the document proper, for pickled functions to refer to; returns its number."""
+        if id(value) not in self._external_numbers:
+            node = self.encode(value, where)
+            self._external_numbers[id(value)] = len(self.externals)
+            self.externals.append(node)
+        return self._external_numbers[id(value)]
+
+    def forget_code(self, count: int) -> None:
+        """Drop the functions stored by value beyond a number of them: what referred to them is not kept."""
+        del self.by_value[count:]
+        del self.code[count:]
 
     def encode_items(self, values: Sequence[Any], where: str) -> list[Node]:
         """Write each item of a sequence."""
@@ -129,6 +160,7 @@ class Decoder:
 
     Attributes:
         arrays: Arrays that nodes refer to, by name.
+        variables: Variables made for nodes that stand for one, by the number the node gives.
         resolve: Finds the class or function that a reference node names, or refuses it.
     """
 
@@ -137,12 +169,15 @@ class Decoder:
         kinds: Sequence[Kind],
         *,
         arrays: Mapping[str, np.ndarray[Any, Any]],
-        resolve: Callable[[dict[str, Node], str], Any],
+        resolve: Callable[[dict[str, Node], Decoder, str], Any],
         document: Node,
     ) -> None:
         self.arrays = arrays
+        self.variables: dict[int, Any] = {}
         self.resolve = resolve
         self._kinds = {kind.tag: kind for kind in kinds}
+        self._externals = document.get("externals") if isinstance(document, dict) else None
+        self._decoded_externals: dict[int, Any] = {}
         self._definitions = dict(_definitions(document))
         self._values: dict[int, Any] = {}
         self._open: set[int] = set()
@@ -157,6 +192,12 @@ class Decoder:
         Raises:
             MalformedRecipeError: If the node is not one that an `Encoder` writes.
         """
+        try:
+            return self._decoded(node, where)
+        except RecursionError as error:
+            raise MalformedRecipeError(where=where, problem="it is nested too deeply") from error
+
+    def _decoded(self, node: Node, where: str) -> Any:
         if isinstance(node, list):
             return [self.decode(item, f"{where}[{index}]") for index, item in enumerate(node)]
         if not isinstance(node, dict):
@@ -168,6 +209,14 @@ class Decoder:
         if type(node.get("id")) is int:
             return self._shared(node["id"], where)
         return self._decode_tagged(node, where)
+
+    def external(self, number: int, where: str) -> Any:
+        """Read what a pickled function refers to by number."""
+        if number not in self._decoded_externals:
+            if not isinstance(self._externals, list) or not 0 <= number < len(self._externals):
+                raise MalformedRecipeError(where=where, problem=f"the recipe has no external object {number!r:.40}")
+            self._decoded_externals[number] = self.decode(self._externals[number], f"externals[{number}]")
+        return self._decoded_externals[number]
 
     def decode_mapping(self, node: dict[str, Node], where: str) -> dict[str, Any]:
         """Read each value of a plain JSON object."""
@@ -182,6 +231,9 @@ class Decoder:
         kind = self._kinds.get(field(node, TAG, str, where))
         if kind is None:
             raise MalformedRecipeError(where=where, problem=f"the tag {node[TAG]!r:.80} is unknown")
+        # Plain values are never shared: a few dozen tuples, each of the next one twice, would be 2**dozens of values.
+        if "id" in node and not kind.is_shared:
+            raise MalformedRecipeError(where=where, problem=f"a {kind.tag} has no id")
         return kind.decode(node, self, where)
 
     def _shared(self, number: int, where: str) -> Any:

@@ -28,7 +28,7 @@ def record_compile(model: tfk.Model, encoder: Encoder) -> dict[str, Node]:
     try:
         return {"arguments": {key: encoder.encode(value, f"compile.{key}") for key, value in arguments.items()}}
     except UnrecordableError as error:
-        del encoder.by_value[pickled_before:]
+        encoder.forget_code(pickled_before)
         return {"arguments": None, "reason": f"{error.where}: {error.problem}"}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from keras_probckpt.errors import CheckpointError, MalformedRecipeError
 from keras_probckpt.recipe.codec import Decoder, Encoder, Node, field
 
-__all__ = ["accepted_arguments", "call", "decode_call", "encode_call"]
+__all__ = ["accepted_arguments", "call", "decode_call", "decode_keywords_call", "encode_call"]
 
 # tfp.layers.DistributionLambda, and so every subclass of it, unpickles a string given as this argument.
 _UNPICKLED_ARGUMENTS = frozenset({"make_distribution_fn"})
@@ -45,6 +45,14 @@ def decode_call(node: dict[str, Node], decoder: Decoder, where: str) -> tuple[An
         key: decoder.decode(value, f"{where}.{key}") for key, value in field(node, "arguments", dict, where).items()
     }
     return function, positional, arguments
+
+
+def decode_keywords_call(node: dict[str, Node], decoder: Decoder, where: str) -> tuple[Any, dict[str, Any]]:
+    """Read a call without positional arguments: the checks of arguments go by their names."""
+    function, positional, arguments = decode_call(node, decoder, where)
+    if positional:
+        raise MalformedRecipeError(where=where, problem="an object of tf_keras or TFP is made by keyword arguments")
+    return function, arguments
 
 
 def call(function: Callable[..., Any], positional: Sequence[Any], arguments: Mapping[str, Any], where: str) -> Any:

@@ -16,7 +16,7 @@ from keras_probckpt.recipe.builder import BuilderCall, recorded_builder
 from keras_probckpt.recipe.codec import TAG, Decoder, Encoder, Node, field
 from keras_probckpt.recipe.compiling import compile_as_recorded, record_compile
 from keras_probckpt.recipe.construction import call
-from keras_probckpt.recipe.functions import pickle_by_value
+from keras_probckpt.recipe.functions import pack
 from keras_probckpt.recipe.kinds import ALL_KINDS, new_encoder
 from keras_probckpt.recipe.trust import Trust
 
@@ -31,11 +31,13 @@ class Recipe:
         document: Content of `recipe.json`.
         arrays: Arrays that the document refers to, by name: content of `recipe.safetensors`.
         code: Content of `code.pickle`; `None` where every function has an importable name.
+        variables: Variables that the document has nodes for, such as a prior's, in the order the nodes count them.
     """
 
     document: dict[str, Node]
     arrays: Mapping[str, np.ndarray[Any, Any]]
     code: bytes | None
+    variables: tuple[tf.Variable, ...]
 
 
 def require_tf_keras_model(model: Any) -> None:
@@ -69,8 +71,9 @@ def describe(
         "model": encoder.encode(source, "model"),
         "calls": _record_calls(model, encoder),
         "compile": record_compile(model, encoder),
+        "externals": encoder.externals,
     }
-    return Recipe(document, encoder.arrays, pickle_by_value(encoder.by_value))
+    return Recipe(document, encoder.arrays, pack(encoder.code), tuple(encoder.variables))
 
 
 def _record_calls(model: tfk.Model, encoder: Encoder) -> list[Node]:
@@ -110,7 +113,7 @@ class RecipeReader:
         """
         node = field(self._document, "model", dict, "recipe")
         if builder is None:
-            self._trust.check(node)
+            self._trust.check([node, self._document.get("externals")])
             model = self._decoder.decode(node, "model")
         else:
             model = self._build_by(builder, node)
@@ -124,6 +127,30 @@ class RecipeReader:
         self._trust.check(given)
         positional = self._decoder.decode(given.get("positional", []), "builder")
         return call(builder, positional, self._decoder.decode(given.get("arguments", {}), "builder"), "builder")
+
+    @property
+    def variables(self) -> Mapping[int, tf.Variable]:
+        """Variables made for nodes so far, by the number the recipe gives them."""
+        return self._decoder.variables
+
+    def check_variables(self, paths: Mapping[int, str]) -> None:
+        """Check that each variable of the recipe is where it was when the recipe was written.
+
+        Args:
+            paths: Where they are now, by the number the recipe gives them.
+
+        Raises:
+            MalformedRecipeError: If one is elsewhere, as when a function held a layer's own variable.
+        """
+        recorded = field(self._document, "recipe_variables", list, "recipe")
+        for number, path in paths.items():
+            if not 0 <= number < len(recorded) or recorded[number] != path:
+                was = recorded[number] if 0 <= number < len(recorded) else "nowhere"
+                raise MalformedRecipeError(
+                    where=f"recipe_variables[{number}]",
+                    problem=f"the variable was {was!r:.120} and is {path!r:.120}: a function that holds a layer's own "
+                    "variable cannot be rebuilt; let it hold the layer",
+                )
 
     def call_symbolically(self, model: tfk.Model) -> None:
         """Call the model as it was called when it was saved, on placeholders: layers build, nothing is computed."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import io
 import pickle
 import sys
 import types
@@ -20,12 +21,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import cloudpickle
+import numpy as np
+import tensorflow as tf
 from tf_keras import saving
 
 from keras_probckpt.errors import UnrecordableError
 from keras_probckpt.recipe.codec import BUILDER_ADVICE, TAG, Encoder, Kind, Node
 
-__all__ = ["REFERENCE_KINDS", "encode_reference", "import_name", "is_referable", "pickle_by_value", "source_of"]
+__all__ = ["REFERENCE_KINDS", "encode_reference", "import_name", "is_referable", "pack", "source_of"]
 
 _REFERABLE = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType, functools.partial)
 
@@ -56,7 +59,7 @@ def source_of(value: Any) -> str:
         return ""
 
 
-def encode_reference(value: Any, encoder: Encoder) -> dict[str, Node]:
+def encode_reference(value: Any, encoder: Encoder, where: str) -> dict[str, Node]:
     """Write a user's class or function: by import where it can be imported, by value otherwise.
 
     Raises:
@@ -67,51 +70,78 @@ def encode_reference(value: Any, encoder: Encoder) -> dict[str, Node]:
     imported = import_name(value)
     if imported is not None:
         return {TAG: "import", "module": imported[0], "name": imported[1], **extra}
-    if not any(known is value for known in encoder.by_value):
-        _check_pickles(value)
-        encoder.by_value.append(value)
-    index = next(number for number, known in enumerate(encoder.by_value) if known is value)
+    index = _add_by_value(value, encoder, where)
     module = str(getattr(value, "__module__", None) or type(value).__module__)
     name = str(getattr(value, "__qualname__", None) or type(value).__qualname__)
     return {TAG: "pickle", "index": index, "module": module, "name": name, "source": source_of(value), **extra}
 
 
-def pickle_by_value(values: Sequence[Any]) -> bytes | None:
-    """Pickle functions and classes by value, together, so that what they share stays shared.
+def _add_by_value(value: Any, encoder: Encoder, where: str) -> int:
+    for index, known in enumerate(encoder.by_value):
+        if known is value:
+            return index
+    index = len(encoder.by_value)
+    encoder.by_value.append(value)
+    encoder.code.append(b"")  # Its place; what is pickled on the way takes the next ones.
+    encoder.code[index] = _pickled(value, encoder, where)
+    return index
 
-    Returns:
-        The content of `code.pickle`, `None` if there is nothing to keep.
-    """
-    if not values:
-        return None
-    return bytes(cloudpickle.dumps(list(values)))
 
-
-def _check_pickles(value: Any) -> None:
+def _pickled(value: Any, encoder: Encoder, where: str) -> bytes:
+    buffer = io.BytesIO()
     try:
-        cloudpickle.dumps(value)
+        _Pickler(buffer, value=value, encoder=encoder, where=where).dump(value)
     except (TypeError, ValueError, AttributeError, pickle.PicklingError, RecursionError, RuntimeError) as error:
         name = getattr(value, "__qualname__", repr(value))
-        line = getattr(getattr(value, "__code__", None), "co_firstlineno", None)
-        place = f"{name} ({value.__code__.co_filename}:{line})" if line else name
+        code = getattr(value, "__code__", None)
+        place = f"{name} ({code.co_filename}:{code.co_firstlineno})" if code else name
         raise UnrecordableError(
             where=f"the function or class {place}",
             problem=f"it has no importable name, and something it uses cannot be pickled: {error}",
             advice=f"Move it to a module that can be imported, or out of reach of that object. {BUILDER_ADVICE}",
         ) from error
+    return buffer.getvalue()
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle is untyped
+    """Pickles one function or class by value; what it reaches of Keras, TFP and TensorFlow is written as nodes instead.
+
+    So a variable in a closure is saved and put back like any other, and a layer in it is rebuilt, not pickled.
+    """
+
+    def __init__(self, file: io.BytesIO, *, value: Any, encoder: Encoder, where: str) -> None:
+        super().__init__(file)
+        self._value = value
+        self._encoder = encoder
+        self._where = where
+
+    def persistent_id(self, obj: Any) -> tuple[str, int] | None:
+        if obj is self._value:
+            return None
+        if self._encoder.is_shared(obj) and not isinstance(obj, (np.ndarray, tf.Tensor)):
+            return "external", self._encoder.add_external(obj, self._where)
+        for index, known in enumerate(self._encoder.by_value):
+            if known is obj and self._encoder.code[index]:
+                return "code", index
+        return None
+
+
+def pack(code: Sequence[bytes]) -> bytes | None:
+    """Lay pickled functions out as the content of `code.pickle`; `None` if there are none."""
+    return pickle.dumps(list(code)) if code else None
 
 
 REFERENCE_KINDS = (
     Kind(
         tag="import",
         matches=is_referable,
-        encode=lambda value, encoder, _where: encode_reference(value, encoder),
-        decode=lambda node, decoder, where: decoder.resolve(node, where),
+        encode=encode_reference,
+        decode=lambda node, decoder, where: decoder.resolve(node, decoder, where),
     ),
     Kind(
         tag="pickle",
         matches=lambda _value: False,  # Whether a reference is an import or a pickle, encode_reference decides.
-        encode=lambda value, encoder, _where: encode_reference(value, encoder),
-        decode=lambda node, decoder, where: decoder.resolve(node, where),
+        encode=encode_reference,
+        decode=lambda node, decoder, where: decoder.resolve(node, decoder, where),
     ),
 )

@@ -14,37 +14,50 @@ import tf_keras as tfk
 
 from keras_probckpt.errors import MalformedRecipeError, UnrecordableError
 from keras_probckpt.recipe.codec import BUILDER_ADVICE, KERAS_INSTRUCTION, Decoder, Encoder, Kind, Node, field
-from keras_probckpt.recipe.construction import accepted_arguments, call, decode_call, encode_call
+from keras_probckpt.recipe.construction import accepted_arguments, call, decode_keywords_call, encode_call
 from keras_probckpt.recipe.known import known_name
 
 __all__ = ["KERAS_KINDS", "base_arguments"]
 
 _LAYER_KEYWORDS = frozenset({"name", "trainable", "dtype", "batch_input_shape", "activity_regularizer"})
+_LEGACY_OPTIMIZER_KEYWORDS = frozenset({"clipnorm", "clipvalue", "global_clipnorm", "decay"})
 _ABSENT = object()
 
 
 def _is_keras_object(value: Any) -> bool:
-    name = known_name(type(value))
+    name = known_name(_class_of(value))
     return name is not None and name.startswith("tf_keras.") and hasattr(value, "get_config")
 
 
+def _class_of(value: Any) -> type:
+    # What its constructor returns is of a hidden class, one for each of the two families of optimizers.
+    is_scaled = isinstance(value, tfk.mixed_precision.LossScaleOptimizer)
+    return tfk.mixed_precision.LossScaleOptimizer if is_scaled else type(value)
+
+
 def _encode_object(value: Any, encoder: Encoder, where: str) -> dict[str, Node]:
+    config = _config_of(value)
+    accepted = _accepted(value, config)
+    arguments = {key: _live_argument(value, key, written) for key, written in config.items() if key in accepted}
+    return encode_call(_class_of(value), arguments, encoder, where)
+
+
+def _accepted(value: Any, config: dict[str, Any]) -> frozenset[str]:
+    if type(value) is tfk.metrics.MeanMetricWrapper:  # It passes what it does not know on to its function.
+        return frozenset(config)
     accepted = accepted_arguments(type(value))
     if isinstance(value, tfk.layers.Layer):
-        accepted |= _LAYER_KEYWORDS
-    arguments = {
-        key: _live_argument(value, key, written) for key, written in _config_of(value).items() if key in accepted
-    }
-    return encode_call(type(value), arguments, encoder, where)
+        return accepted | _LAYER_KEYWORDS
+    return accepted | _LEGACY_OPTIMIZER_KEYWORDS if isinstance(value, tfk.optimizers.legacy.Optimizer) else accepted
 
 
 def _decode_object(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
-    cls, positional, arguments = decode_call(node, decoder, where)
+    cls, arguments = decode_keywords_call(node, decoder, where)
     if not isinstance(cls, type) or not (known_name(cls) or "").startswith("tf_keras."):
         raise MalformedRecipeError(where=where, problem=f"{cls!r:.80} is not a class of tf_keras")
     if cls is tfk.layers.Lambda and not callable(arguments.get("function")):
         raise MalformedRecipeError(where=where, problem="the function of a Lambda layer is not a function")
-    return call(cls, positional, arguments, where)
+    return call(cls, [], arguments, where)
 
 
 def _config_of(value: Any) -> dict[str, Any]:
@@ -71,13 +84,15 @@ def base_arguments(layer: tfk.layers.Layer) -> dict[str, Any]:
 
 def _live_argument(value: Any, key: str, written: Any) -> Any:
     """Return the argument itself where `get_config` wrote an instruction to import it."""
-    live = getattr(value, key, getattr(value, f"_{key}", _ABSENT))
     if key == "dtype":
         return _dtype_name(value, written)
     if key == "learning_rate":
-        live = _learning_rate_schedule(value)
-        return written if live is None else live
-    if callable(live) and not isinstance(written, (bool, int, float, type(None))):
+        schedule = _learning_rate_schedule(value)
+        return written if schedule is None else schedule
+    if isinstance(written, (bool, int, float, type(None))):
+        return written  # Nothing is asked of the object: a legacy optimizer would make variables to answer.
+    live = getattr(value, key, getattr(value, f"_{key}", _ABSENT))
+    if callable(live):
         return live
     if not _holds_instruction(written):
         return written
@@ -125,7 +140,9 @@ def _encode_instruction(value: dict[str, Any], encoder: Encoder, where: str) -> 
 
 
 def _decode_instruction(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
-    return call(tfk.saving.serialize_keras_object, [decoder.decode(node.get("object"), where)], {}, where)
+    return call(
+        tfk.saving.serialize_keras_object, [decoder.decode(field(node, "object", dict, where), where)], {}, where
+    )
 
 
 KERAS_KINDS = (

@@ -9,6 +9,8 @@ from keras_probckpt.recipe.graphs import GRAPH_KINDS
 from keras_probckpt.recipe.keras_objects import KERAS_KINDS
 from keras_probckpt.recipe.known import KNOWN_KINDS
 from keras_probckpt.recipe.plain import PLAIN_KINDS
+from keras_probckpt.recipe.tf_operations import OPERATION_KINDS
+from keras_probckpt.recipe.tfp_layers import TFP_LAYER_KINDS
 from keras_probckpt.recipe.tfp_objects import TFP_KINDS
 from keras_probckpt.recipe.user_classes import USER_KINDS
 from keras_probckpt.recipe.values import VALUE_KINDS
@@ -20,6 +22,8 @@ ALL_KINDS = (
     *VALUE_KINDS,
     *KNOWN_KINDS,
     *GRAPH_KINDS,
+    *OPERATION_KINDS,
+    *TFP_LAYER_KINDS,
     *TFP_KINDS,
     *KERAS_KINDS,
     *USER_KINDS,

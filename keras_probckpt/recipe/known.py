@@ -18,7 +18,7 @@ import tf_keras as tfk
 from keras_probckpt.errors import MalformedRecipeError
 from keras_probckpt.recipe.codec import Decoder, Encoder, Kind, Node, field
 
-__all__ = ["KNOWN_KINDS", "known_name"]
+__all__ = ["KNOWN_KINDS", "known_name", "known_object"]
 
 _NAMESPACES: dict[str, Any] = {
     "tf_keras.layers": tfk.layers,
@@ -33,14 +33,35 @@ _NAMESPACES: dict[str, Any] = {
     "tf_keras.optimizers.schedules": tfk.optimizers.schedules,
     "tf_keras.regularizers": tfk.regularizers,
     "tfp.layers": tfp.layers,
+    "tfp.layers.weight_norm": tfp.layers.weight_norm,
+    "tfp.bijectors": tfp.bijectors,
+    "tfp.distributions": tfp.distributions,
+    "tfp.math.psd_kernels": tfp.math.psd_kernels,
+    "tf.bitwise": tf.bitwise,
+    "tf.linalg": tf.linalg,
     "tf.math": tf.math,
     "tf.nn": tf.nn,
+    "tf.signal": tf.signal,
+    "tf.__operators__": tf.__operators__,
 }
 
+# Of TensorFlow's top level only what computes: beside it stand functions that read and write files and run Python.
+# fmt: off
+_TENSOR_FUNCTIONS = (
+    "argsort", "boolean_mask", "broadcast_to", "case", "cast", "clip_by_norm", "clip_by_value", "concat",
+    "convert_to_tensor", "expand_dims", "eye", "fill", "gather", "gather_nd", "identity", "linspace", "meshgrid",
+    "norm", "one_hot", "ones", "ones_like", "pad", "range", "rank", "repeat", "reshape", "reverse", "roll",
+    "sequence_mask", "shape", "size", "slice", "sort", "split", "squeeze", "stack", "stop_gradient",
+    "strided_slice", "tensordot", "tile", "transpose", "unstack", "where", "zeros", "zeros_like",
+)
+# fmt: on
+
 # TFSMLayer loads a program from a path; the lookup layers read any file or address given as their vocabulary, and keep
-# what they learn outside of variables; `deserialize` and `get` import what a config names.
+# what they learn outside of variables, and the candidate sampler reads such a file too; `deserialize` and `get` import
+# what a config names; the global policy is the whole process's.
 _LEFT_OUT = frozenset(
     {"TFSMLayer", "StringLookup", "IntegerLookup", "TextVectorization", "deserialize", "get", "serialize"}
+    | {"fixed_unigram_candidate_sampler", "global_policy", "set_global_policy"}
 )
 
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType)
@@ -57,6 +78,7 @@ def _entries() -> Iterator[tuple[str, Any]]:
             value = getattr(namespace, name)
             if not name.startswith("_") and name not in _LEFT_OUT and isinstance(value, (type, *_FUNCTIONS)):
                 yield f"{prefix}.{name}", value
+    yield from ((f"tf.{name}", getattr(tf, name)) for name in _TENSOR_FUNCTIONS)
     for name in ("Distribution", *_distribution_names()):
         yield from _methods(f"tfp.distributions.{name}", getattr(tfp.distributions, name))
 
@@ -91,6 +113,11 @@ def _names() -> dict[int, str]:
 def known_name(value: Any) -> str | None:
     """Return the name of a class or function in the closed tables; `None` if it is not there."""
     return _names().get(id(value))
+
+
+def known_object(name: str) -> Any:
+    """Return what a name in the closed tables stands for; `None` if it is not there."""
+    return _objects().get(name)
 
 
 def _is_known(value: Any) -> bool:

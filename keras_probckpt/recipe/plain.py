@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Any
 
 from keras_probckpt.errors import MalformedRecipeError
@@ -29,7 +28,7 @@ def _decode_complex(node: dict[str, Node], decoder: Decoder, where: str) -> comp
 def _decode_bytes(node: dict[str, Node], _decoder: Decoder, where: str) -> bytes:
     try:
         return base64.b64decode(field(node, "base64", str, where), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise MalformedRecipeError(where=where, problem=f"its base64 text is broken ({error})") from error
 
 

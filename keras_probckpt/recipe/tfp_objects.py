@@ -1,7 +1,8 @@
-"""Layers of `tfp.layers`.
+"""Distributions, bijectors and kernels of TFP, and the variables and deferred tensors that are their parameters.
 
-Their `get_config` pickles functions and several have none, so the constructor's arguments are read where the layers
-keep them: in the closure of the function that makes the distribution.
+TFP's objects carry the arguments they were made with in `.parameters`. A variable among them is written as its shape
+and
+dtype: its value is saved and put back with the other variables, so that it can go on being trained.
 """
 
 from __future__ import annotations
@@ -9,54 +10,140 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import tensorflow as tf
 import tensorflow_probability as tfp
 
-from keras_probckpt.errors import MalformedRecipeError
-from keras_probckpt.recipe.codec import Decoder, Encoder, Kind, Node
-from keras_probckpt.recipe.construction import call, decode_call, encode_call
-from keras_probckpt.recipe.keras_objects import base_arguments
-from keras_probckpt.recipe.known import known_name
+from keras_probckpt.errors import MalformedRecipeError, UnrecordableError
+from keras_probckpt.recipe.codec import BUILDER_ADVICE, Decoder, Encoder, Kind, Node, field
+from keras_probckpt.recipe.construction import accepted_arguments, call, decode_call, encode_call
 
 __all__ = ["TFP_KINDS"]
 
-# A string in the place of the first would be unpickled by the layer's constructor, of the second looked up in TFP's
-# module.
-_FUNCTION_ARGUMENTS = ("make_distribution_fn", "convert_to_tensor_fn")
-
-DistributionLambda = tfp.layers.DistributionLambda
-
-
-def _is_distribution_layer(value: Any) -> bool:
-    return isinstance(value, DistributionLambda) and (known_name(type(value)) or "").startswith("tfp.layers.")
+_PARAMETRIZED = (
+    tfp.distributions.Distribution,
+    tfp.bijectors.Bijector,
+    tfp.math.psd_kernels.PositiveSemidefiniteKernel,
+    tf.linalg.LinearOperator,
+)
 
 
-def _encode_distribution_layer(value: Any, encoder: Encoder, where: str) -> dict[str, Node]:
-    arguments = {"convert_to_tensor_fn": value._convert_to_tensor_fn, **base_arguments(value)}
-    if type(value) is DistributionLambda:
-        arguments["make_distribution_fn"] = value._make_distribution_fn
-    else:
-        accepted = inspect.signature(type(value).__init__).parameters
-        held = inspect.getclosurevars(value._make_distribution_fn).nonlocals
-        arguments.update({key: item for key, item in held.items() if key in accepted})
+def _encode_parametrized(value: Any, encoder: Encoder, where: str) -> dict[str, Node]:
+    defaults = inspect.signature(type(value).__init__).parameters
+    accepted = accepted_arguments(type(value))
+    arguments = {
+        name: item
+        for name, item in value.parameters.items()
+        if name in accepted and not (name in defaults and defaults[name].default is item)
+    }
     return encode_call(type(value), arguments, encoder, where)
 
 
-def _decode_distribution_layer(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
+def _decode_parametrized(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
     cls, positional, arguments = decode_call(node, decoder, where)
-    if not isinstance(cls, type) or not issubclass(cls, DistributionLambda) or known_name(cls) is None:
-        raise MalformedRecipeError(where=where, problem=f"{cls!r:.80} is not a distribution layer of tfp.layers")
-    for name in _FUNCTION_ARGUMENTS:
-        if name in arguments and not callable(arguments[name]):
-            raise MalformedRecipeError(where=f"{where}.{name}", problem="a function is needed here")
+    if not isinstance(cls, type) or not issubclass(cls, _PARAMETRIZED):
+        raise MalformedRecipeError(
+            where=where, problem=f"{cls!r:.80} is not a distribution, bijector, kernel or linear operator"
+        )
     return call(cls, positional, arguments, where)
+
+
+def _encode_variable(value: tf.Variable, encoder: Encoder, where: str) -> dict[str, Node]:
+    if not value.shape.is_fully_defined():
+        problem = f"it is a variable of the shape {value.shape}, which is not fixed"
+        raise UnrecordableError(where=where, problem=problem, advice=BUILDER_ADVICE)
+    encoder.variables.append(value)
+    return {
+        "index": len(encoder.variables) - 1,
+        "shape": value.shape.as_list(),
+        "dtype": value.dtype.name,
+        "trainable": bool(value.trainable),
+        "name": value.name.partition(":")[0],
+    }
+
+
+def _decode_variable(node: dict[str, Node], decoder: Decoder, where: str) -> tf.Variable:
+    arguments = {
+        "shape": field(node, "shape", list, where),
+        "dtype": field(node, "dtype", str, where),
+        "trainable": field(node, "trainable", bool, where),
+        "name": field(node, "name", str, where),
+    }
+    variable = call(_new_variable, [], arguments, where)
+    decoder.variables[field(node, "index", int, where)] = variable
+    return variable
+
+
+def _new_variable(*, shape: list[int], dtype: str, trainable: bool, name: str) -> tf.Variable:
+    return tf.Variable(tf.zeros(shape, dtype), trainable=trainable, name=name)
+
+
+def _encode_transformed(value: Any, encoder: Encoder, where: str) -> dict[str, Node]:
+    return {
+        "variable": encoder.encode(value.pretransformed_input, f"{where}.pretransformed_input"),
+        "bijector": encoder.encode(value.bijector, f"{where}.bijector"),
+        "dtype": value.dtype.name,
+    }
+
+
+def _decode_transformed(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
+    variable = decoder.decode(node.get("variable"), f"{where}.pretransformed_input")
+    bijector = decoder.decode(node.get("bijector"), f"{where}.bijector")
+    if not isinstance(variable, tf.Variable) or not isinstance(bijector, tfp.bijectors.Bijector):
+        raise MalformedRecipeError(where=where, problem="a transformed variable is a variable and a bijector")
+    return call(_transformed_variable, [variable, bijector], {"dtype": field(node, "dtype", str, where)}, where)
+
+
+def _transformed_variable(variable: tf.Variable, bijector: Any, *, dtype: str) -> Any:
+    made = tfp.util.TransformedVariable(bijector.forward(variable), bijector, dtype=tf.as_dtype(dtype))
+    made._pretransformed_input = variable  # Made anew by the constructor; this one may be shared.
+    return made
+
+
+def _encode_deferred(value: Any, encoder: Encoder, where: str) -> dict[str, Node]:
+    arguments = {
+        "pretransformed_input": value.pretransformed_input,
+        "transform_fn": value.transform_fn,
+        "dtype": value._dtype,
+        "shape": value._shape,
+        "also_track": value.also_track,
+    }
+    return {"arguments": {key: encoder.encode(item, f"{where}.{key}") for key, item in arguments.items()}}
+
+
+def _decode_deferred(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
+    arguments = decoder.decode_mapping(field(node, "arguments", dict, where), where)
+    if not callable(arguments.get("transform_fn")):
+        raise MalformedRecipeError(where=where, problem="a deferred tensor needs a function")
+    return call(tfp.util.DeferredTensor, [], arguments, where)
 
 
 TFP_KINDS = (
     Kind(
-        tag="tfp",
-        matches=_is_distribution_layer,
-        encode=_encode_distribution_layer,
-        decode=_decode_distribution_layer,
+        tag="variable",
+        matches=lambda value: isinstance(value, tf.Variable),
+        encode=_encode_variable,
+        decode=_decode_variable,
+        is_shared=True,
+    ),
+    Kind(
+        tag="transformed_variable",
+        matches=lambda value: type(value) is tfp.util.TransformedVariable,
+        encode=_encode_transformed,
+        decode=_decode_transformed,
+        is_shared=True,
+    ),
+    Kind(
+        tag="deferred_tensor",
+        matches=lambda value: type(value) is tfp.util.DeferredTensor,
+        encode=_encode_deferred,
+        decode=_decode_deferred,
+        is_shared=True,
+    ),
+    Kind(
+        tag="parametrized",
+        matches=lambda value: isinstance(value, _PARAMETRIZED),
+        encode=_encode_parametrized,
+        decode=_decode_parametrized,
         is_shared=True,
     ),
 )

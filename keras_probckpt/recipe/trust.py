@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import functools
 import importlib
+import io
 import pickle
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from keras_probckpt.errors import MalformedRecipeError, UntrustedCheckpointError
+from keras_probckpt.errors import CheckpointError, MalformedRecipeError, UntrustedCheckpointError
 from keras_probckpt.format.requirements import requirements_of
-from keras_probckpt.recipe.codec import TAG, Node, field
+from keras_probckpt.recipe.codec import TAG, Decoder, Node, field
 from keras_probckpt.recipe.functions import import_name, is_referable, source_of
 from keras_probckpt.recipe.registry import find_registered
 from keras_probckpt.records import CheckpointInfo, Requirement
@@ -48,6 +49,7 @@ class Trust:
         self._modules = frozenset() if trusted is None or isinstance(trusted, bool) else _module_names(trusted)
         self._custom_objects = dict(custom_objects or {})
         self._read_code = read_code
+        self._values: dict[int, Any] = {}
 
     def check(self, document: Node) -> None:
         """Refuse a recipe that asks for more than is allowed, before any of it is followed.
@@ -72,7 +74,7 @@ class Trust:
                 allow=f"trusted={modules!r}" if is_import else "trusted=True",
             )
 
-    def resolve(self, node: dict[str, Node], where: str) -> Any:
+    def resolve(self, node: dict[str, Node], decoder: Decoder, where: str) -> Any:
         """Return the class or function that a reference node names.
 
         Raises:
@@ -84,7 +86,7 @@ class Trust:
             return given
         self.check(node)
         if node[TAG] == "pickle":
-            return self._unpickled(field(node, "index", int, where), where)
+            return self._unpickled(field(node, "index", int, where), decoder, where)
         return _imported(field(node, "module", str, where), field(node, "name", str, where), where)
 
     def _allows(self, requirement: Requirement) -> bool:
@@ -104,21 +106,47 @@ class Trust:
             found = _attribute(sys.modules["__main__"], name)
         return found if is_referable(found) and _is_recorded_code(found, node) else None
 
-    def _unpickled(self, index: int, where: str) -> Any:
-        if not 0 <= index < len(self._code):
-            raise MalformedRecipeError(where=where, problem=f"code.pickle holds no item {index}")
-        return self._code[index]
+    def _unpickled(self, index: int, decoder: Decoder, where: str) -> Any:
+        if index not in self._values:
+            if not 0 <= index < len(self._code):
+                raise MalformedRecipeError(where=where, problem=f"code.pickle holds no item {index}")
+            self._values[index] = self._load(self._code[index], decoder, where)
+        return self._values[index]
 
     @functools.cached_property
-    def _code(self) -> Sequence[Any]:
-        content = self._read_code()
-        try:
-            values = pickle.loads(content)  # noqa: S301 - resolve() has checked that this checkpoint may
-        except Exception as error:
-            raise MalformedRecipeError(where="code.pickle", problem=f"it cannot be unpickled here: {error}") from error
-        if not isinstance(values, list):
-            raise MalformedRecipeError(where="code.pickle", problem=f"it holds a {type(values).__name__}, not a list")
-        return values
+    def _code(self) -> Sequence[bytes]:
+        # Only `resolve` comes here, after it has checked that this checkpoint may run code.
+        items = _loads("code.pickle", pickle.Unpickler(io.BytesIO(self._read_code())))  # noqa: S301 - see above
+        if not isinstance(items, list) or not all(isinstance(item, bytes) for item in items):
+            raise MalformedRecipeError(where="code.pickle", problem="it does not hold a list of pickles")
+        return items
+
+    def _load(self, content: bytes, decoder: Decoder, where: str) -> Any:
+        def find(kind: str, number: int) -> Any:
+            return decoder.external(number, where) if kind == "external" else self._unpickled(number, decoder, where)
+
+        return _loads(where, _Unpickler(content, find=find))
+
+
+class _Unpickler(pickle.Unpickler):
+    """Unpickles one function or class; what it refers to by number is found elsewhere."""
+
+    def __init__(self, content: bytes, *, find: Callable[[str, int], Any]) -> None:
+        super().__init__(io.BytesIO(content))
+        self._find = find
+
+    def persistent_load(self, pid: tuple[str, int]) -> Any:
+        kind, number = pid
+        return self._find(kind, number)
+
+
+def _loads(where: str, unpickler: pickle.Unpickler) -> Any:
+    try:
+        return unpickler.load()
+    except CheckpointError:
+        raise
+    except Exception as error:
+        raise MalformedRecipeError(where=where, problem=f"its code cannot be unpickled here: {error}") from error
 
 
 _REASONS = {

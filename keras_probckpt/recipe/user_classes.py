@@ -6,6 +6,7 @@ has a `get_config` of its own; Keras recorded them, which it does when all are n
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tf_keras as tfk
@@ -59,6 +60,7 @@ def _arguments_of(value: Any, where: str) -> CallArguments:
 def _decode_user_object(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
     cls, positional, arguments = decode_call(node, decoder, where)
     _check_user_class(cls, where)
+    _check_text(cls, positional, arguments, where)
     return call(cls, positional, arguments, where)
 
 
@@ -69,12 +71,19 @@ def _describes_itself(value: Any) -> bool:
 
 
 def _encode_configured(value: Any, encoder: Encoder, where: str) -> dict[str, Node]:
+    if _is_made_of_text(type(value)):
+        name = type(value).__qualname__
+        problem = f"{name}.from_config is that of Keras's Lambda, which makes functions of text"
+        raise UnrecordableError(where=where, problem=problem, advice=_WAYS_OUT.format(name=name))
     return encode_call(type(value), value.get_config(), encoder, where)
 
 
 def _decode_configured(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
     cls, _, config = decode_call(node, decoder, where)
     _check_user_class(cls, where)
+    if _is_made_of_text(cls):
+        raise MalformedRecipeError(where=where, problem=f"{cls!r:.80} would make functions of text")
+    _check_text(cls, [], config, where)
     return call(cls.from_config, [config], {}, where)
 
 
@@ -82,6 +91,19 @@ def _check_user_class(cls: Any, where: str) -> None:
     # A class of Keras or TFP must come as their own kinds of node, which know which of its arguments would run code.
     if not isinstance(cls, type) or not issubclass(cls, _BASES) or known_name(cls) is not None:
         raise MalformedRecipeError(where=where, problem=f"{cls!r:.80} is not a user's class of Keras objects")
+
+
+def _is_made_of_text(cls: type) -> bool:
+    """Whether the `from_config` of a class is that of `Lambda`, which unmarshals functions."""
+    keras_own = vars(tfk.layers.Lambda)["from_config"]
+    return next(vars(base)["from_config"] for base in cls.__mro__ if "from_config" in vars(base)) is keras_own
+
+
+def _check_text(cls: type, positional: Sequence[Any], arguments: Mapping[str, Any], where: str) -> None:
+    # A class in a registry needs no trust, and tfp.layers.DistributionLambda unpickles text in place of its function.
+    given = [*positional, arguments.get("make_distribution_fn")]
+    if issubclass(cls, tfk.layers.Lambda) and any(isinstance(item, (str, bytes)) for item in given):
+        raise MalformedRecipeError(where=where, problem="text in place of a function would be unpickled")
 
 
 USER_KINDS = (

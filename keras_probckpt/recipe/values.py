@@ -16,6 +16,8 @@ __all__ = ["VALUE_KINDS"]
 # ("V").
 _NUMERIC = "biufcV"
 
+_FIRST_TOO_LONG_AXIS = 2**63
+
 
 def _encode_array(value: Any, encoder: Encoder, where: str) -> dict[str, Node]:
     array = np.asarray(value)
@@ -60,7 +62,10 @@ def _decode_tf_dtype(node: dict[str, Node], _decoder: Decoder, where: str) -> tf
 
 
 def _decode_numpy_dtype(node: dict[str, Node], _decoder: Decoder, where: str) -> Any:
-    dtype = _decode_tf_dtype(node, _decoder, where).as_numpy_dtype
+    try:
+        dtype = _decode_tf_dtype(node, _decoder, where).as_numpy_dtype
+    except KeyError as error:
+        raise MalformedRecipeError(where=where, problem=f"numpy has no dtype {node['name']!r:.80}") from error
     return dtype if node.get("is_class") is True else np.dtype(dtype)
 
 
@@ -82,7 +87,7 @@ def _dimensions(node: dict[str, Node], where: str) -> list[int | None] | None:
     if node.get("dimensions") is None:
         return None
     dimensions = field(node, "dimensions", list, where)
-    if not all(item is None or (type(item) is int and item >= 0) for item in dimensions):
+    if not all(item is None or (type(item) is int and 0 <= item < _FIRST_TOO_LONG_AXIS) for item in dimensions):
         raise MalformedRecipeError(where=where, problem=f"{dimensions!r:.80} is not a shape")
     return dimensions
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import mmap
 import os
 import pathlib
 import shutil
@@ -12,8 +13,6 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Protocol
-
-import numpy as np
 
 from keras_probckpt.format.digest import Buffer
 
@@ -173,10 +172,12 @@ class LocalFileSystem:
 
 
 def aligned_buffer(size_bytes: int) -> memoryview:
-    """Allocate memory that starts at a multiple of `BUFFER_ALIGNMENT_BYTES`, with anything in it."""
-    raw = np.empty(size_bytes + BUFFER_ALIGNMENT_BYTES, dtype=np.uint8)
-    start = -raw.ctypes.data % BUFFER_ALIGNMENT_BYTES
-    return raw[start : start + size_bytes].data
+    """Allocate fresh memory that starts at a multiple of BUFFER_ALIGNMENT_BYTES: whole pages, of this process alone."""
+    if size_bytes == 0:
+        return memoryview(bytearray())
+    if sys.platform == "win32":  # pragma: no cover
+        return memoryview(mmap.mmap(-1, size_bytes))
+    return memoryview(mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 
 def make_directories(path: pathlib.Path) -> None:

@@ -12,7 +12,7 @@ import tf_keras as tfk
 
 from keras_probckpt.errors import VariableMismatchError
 
-__all__ = ["build_optimizer", "finish_preprocessing", "put_back"]
+__all__ = ["Arrays", "build_optimizer", "finish_preprocessing", "put_back"]
 
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]
 

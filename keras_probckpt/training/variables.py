@@ -17,7 +17,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as tfk
 
-__all__ = ["ModelVariables", "find_variables"]
+__all__ = ["ModelVariables", "find_variables", "is_recipe_path", "with_recipe_variables"]
 
 OPTIMIZERS = (tfk.optimizers.Optimizer, tfk.optimizers.legacy.Optimizer)
 # Each layer of a Sequential or Functional model is tracked twice; the other name, `layer-2`, counts all layers.
@@ -26,6 +26,9 @@ _SECOND_NAME = "layer_with_weights-"
 _NO_STATE = frozenset(
     {"_index_dict", "_variables", "train_function", "train_tf_function", "test_function", "predict_function"}
 )
+
+# No path of a tracked variable begins so: in a name, `_escaped` writes "~" as "~0".
+_RECIPE_PREFIX = "recipe~/"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +57,31 @@ def find_variables(model: tfk.Model) -> ModelVariables:
     for path, optimizer in optimizers.items():
         state.update(_optimizer_variables(optimizer, path, model=own))
     return ModelVariables(own, state)
+
+
+def with_recipe_variables(
+    found: ModelVariables, variables: Mapping[int, tf.Variable]
+) -> tuple[ModelVariables, list[str]]:
+    """Add the variables that only the recipe knows of, such as one in the closure of a loss.
+
+    Args:
+        found: The variables that the model tracks.
+        variables: Variables that the recipe has nodes for, by the number it gives them.
+
+    Returns:
+        All of them, and the path of each of the recipe's: `recipe~/<number>` for those that the model does not track.
+    """
+    names = {id(variable): path for path, variable in found.model.items()}
+    paths = {
+        number: names.get(id(variable), f"{_RECIPE_PREFIX}{number}") for number, variable in sorted(variables.items())
+    }
+    model = {**found.model, **{paths[number]: variable for number, variable in variables.items()}}
+    return dataclasses.replace(found, model=model), list(paths.values())
+
+
+def is_recipe_path(path: str) -> bool:
+    """Whether a path is that of a variable that only the recipe knows of."""
+    return path.startswith(_RECIPE_PREFIX)
 
 
 def _walk(root: Any, *, stops: Callable[[Any], bool]) -> Iterator[tuple[str, Any]]:

@@ -1,0 +1,66 @@
+"""Layers that tf_keras makes of TensorFlow functions called on symbolic tensors, as in `tf.exp(hidden) + 1.0`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tf_keras.src.layers.core import tf_op_layer
+
+from keras_probckpt.errors import MalformedRecipeError, UnrecordableError
+from keras_probckpt.recipe.codec import BUILDER_ADVICE, Decoder, Encoder, Kind, Node, field
+from keras_probckpt.recipe.construction import call
+from keras_probckpt.recipe.known import known_object
+
+__all__ = ["OPERATION_KINDS"]
+
+_MEMBERS = {"InstanceProperty": tf_op_layer.InstanceProperty, "InstanceMethod": tf_op_layer.InstanceMethod}
+
+
+def _encode_function(value: Any, _encoder: Encoder, where: str) -> dict[str, Node]:
+    if known_object(f"tf.{value.symbol}") is None:
+        raise UnrecordableError(
+            where=where,
+            problem=f"{value.symbol or value.function!r:.80} is not among the TensorFlow functions a recipe may name",
+            advice=f"Call it in a Lambda layer or a layer of your own. {BUILDER_ADVICE}",
+        )
+    return {"function": f"tf.{value.symbol}", "name": value.name}
+
+
+def _decode_function(node: dict[str, Node], _decoder: Decoder, where: str) -> Any:
+    name = field(node, "function", str, where)
+    function = known_object(name) if name.startswith("tf.") else None
+    if isinstance(function, type) or function is None:
+        raise MalformedRecipeError(where=where, problem=f"{name!r:.80} is not a TensorFlow function a recipe may name")
+    cls = tf_op_layer.SlicingOpLambda if name == _SLICING else tf_op_layer.TFOpLambda
+    return call(cls, [function], {"name": field(node, "name", str, where)}, where)
+
+
+def _decode_member(node: dict[str, Node], _decoder: Decoder, where: str) -> Any:
+    kind, attribute = field(node, "kind", str, where), field(node, "attribute", str, where)
+    if kind not in _MEMBERS or not attribute.isidentifier() or attribute.startswith("_"):
+        raise MalformedRecipeError(where=where, problem=f"{kind!r:.40} of {attribute!r:.40} is not a tensor's member")
+    return call(_MEMBERS[kind], [attribute], {"name": field(node, "name", str, where)}, where)
+
+
+_SLICING = "tf.__operators__.getitem"
+
+OPERATION_KINDS = (
+    Kind(
+        tag="tf_function",
+        matches=lambda value: type(value) in (tf_op_layer.TFOpLambda, tf_op_layer.SlicingOpLambda),
+        encode=_encode_function,
+        decode=_decode_function,
+        is_shared=True,
+    ),
+    Kind(
+        tag="tf_member",
+        matches=lambda value: type(value) in _MEMBERS.values(),
+        encode=lambda value, _encoder, _where: {
+            "kind": type(value).__name__,
+            "attribute": value.attr_name,
+            "name": value.name,
+        },
+        decode=_decode_member,
+        is_shared=True,
+    ),
+)

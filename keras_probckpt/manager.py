@@ -25,9 +25,9 @@ from keras_probckpt.recipe.document import Recipe, describe, require_tf_keras_mo
 from keras_probckpt.records import CheckpointInfo, Manifest
 from keras_probckpt.storage.contents import Arrays, CheckpointReader, Contents, encode_contents
 from keras_probckpt.storage.run import RunWriter
-from keras_probckpt.training.assignment import build_optimizer, finish_preprocessing, put_back
+from keras_probckpt.training.assignment import build_optimizers, finish_preprocessing, put_back
 from keras_probckpt.training.snapshot import snapshot_of
-from keras_probckpt.training.variables import ModelVariables, find_variables, with_recipe_variables
+from keras_probckpt.training.variables import ModelVariables, find_layers, find_variables, with_recipe_variables
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -250,10 +250,7 @@ class CheckpointManager:
         finish_preprocessing(self.model)
 
     def _put_back_optimizer(self, saved: Arrays, *, path: str) -> None:
-        if getattr(self.model, "optimizer", None) is not None:
-            build_optimizer(
-                self.model, is_complete=lambda: saved.keys() <= find_variables(self.model).optimizers.keys()
-            )
+        build_optimizers(self.model, saved)
         put_back(find_variables(self.model).optimizers, saved, path=path)
 
     def close(self) -> None:
@@ -283,7 +280,8 @@ class CheckpointManager:
         found = find_variables(self.model)
         key = _DescriptionKey(tuple(found.model), tuple(found.optimizers), getattr(self.model, "_compile_config", None))
         if self._description is None or self._description[0] != key:
-            recipe = describe(self.model, builder=self._builder, builder_kwargs=self._builder_kwargs)
+            layers = find_layers(self.model)
+            recipe = describe(self.model, layers, builder=self._builder, builder_kwargs=self._builder_kwargs)
             self._description = key, recipe
         recipe = self._description[1]
         variables, paths = with_recipe_variables(found, dict(enumerate(recipe.variables)))

@@ -22,8 +22,8 @@ from keras_probckpt.storage.contents import CheckpointReader
 from keras_probckpt.storage.filesystem import LocalFileSystem
 from keras_probckpt.storage.keys import load_keys
 from keras_probckpt.storage.store import CheckpointStore
-from keras_probckpt.training.assignment import Arrays, build_optimizer, finish_preprocessing, put_back
-from keras_probckpt.training.variables import find_variables, is_recipe_path, with_recipe_variables
+from keras_probckpt.training.assignment import Arrays, build_optimizers, finish_preprocessing, put_back
+from keras_probckpt.training.variables import find_layers, find_variables, is_recipe_path, with_recipe_variables
 
 __all__ = ["restore_best", "restore_checkpoint", "restore_latest"]
 
@@ -229,8 +229,10 @@ def _restore(store: CheckpointStore, info: CheckpointInfo, request: _Request) ->
     recipe = RecipeReader(reader.read_recipe(), arrays=reader.read_recipe_arrays(), trust=trust)
     saved = reader.read_model()
     model = recipe.build(request.builder)
-    if not {path for path in saved if not is_recipe_path(path)} <= find_variables(model).model.keys():
-        recipe.call_symbolically(model)
+    tracked = {path for path in saved if not is_recipe_path(path)}
+    recipe.call_symbolically(
+        lambda: find_layers(model), is_complete=lambda: tracked <= find_variables(model).model.keys()
+    )
     if request.compile:
         _compile(model, recipe, path=str(info.path))
     _put_back(model, recipe, reader, saved, request)
@@ -256,5 +258,5 @@ def _put_back(
     put_back(variables.model, wanted, path=path, skip_mismatch=request.skip_mismatch)
     optimizer = reader.read_optimizer() if request.compile and model._is_compiled else None
     if optimizer is not None:
-        build_optimizer(model, is_complete=lambda: optimizer.keys() <= find_variables(model).optimizers.keys())
+        build_optimizers(model, optimizer)
         put_back(find_variables(model).optimizers, optimizer, path=path, skip_mismatch=request.skip_mismatch)

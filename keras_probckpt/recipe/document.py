@@ -13,7 +13,8 @@ import tf_keras as tfk
 from keras_probckpt.errors import MalformedRecipeError, UnsupportedModelError
 from keras_probckpt.recipe.arguments import CallArguments
 from keras_probckpt.recipe.builder import BuilderCall, recorded_builder
-from keras_probckpt.recipe.codec import TAG, Decoder, Encoder, Node, field
+from keras_probckpt.recipe.calls import make_calls, record_calls
+from keras_probckpt.recipe.codec import TAG, Decoder, Node, field
 from keras_probckpt.recipe.compiling import compile_as_recorded, record_compile
 from keras_probckpt.recipe.construction import call
 from keras_probckpt.recipe.functions import pack
@@ -51,12 +52,17 @@ def require_tf_keras_model(model: Any) -> None:
 
 
 def describe(
-    model: tfk.Model, *, builder: Callable[..., Any] | None = None, builder_kwargs: Mapping[str, Any] | None = None
+    model: tfk.Model,
+    layers: Mapping[str, tfk.layers.Layer],
+    *,
+    builder: Callable[..., Any] | None = None,
+    builder_kwargs: Mapping[str, Any] | None = None,
 ) -> Recipe:
     """Write down how to rebuild a model.
 
     Args:
         model: The live model; nothing of it is changed or called.
+        layers: The model, at the path `""`, and the layers in it by path, parents before their children.
         builder: The function that built it, in place of its layers.
         builder_kwargs: Keyword arguments the builder was called with.
 
@@ -69,20 +75,11 @@ def describe(
         source = BuilderCall(builder, CallArguments([], dict(builder_kwargs or {})))
     document = {
         "model": encoder.encode(source, "model"),
-        "calls": _record_calls(model, encoder),
+        "calls": record_calls(layers, encoder),
         "compile": record_compile(model, encoder),
         "externals": encoder.externals,
     }
     return Recipe(document, encoder.arrays, pack(encoder.code), tuple(encoder.variables))
-
-
-def _record_calls(model: tfk.Model, encoder: Encoder) -> list[Node]:
-    """Write the signature of the inputs a model was first called with, as tf_keras recorded it."""
-    spec = model.save_spec()
-    if spec is None:
-        return []
-    args, kwargs = spec
-    return [[encoder.encode(list(args), "model()"), encoder.encode(dict(kwargs), "model()")]]
 
 
 class RecipeReader:
@@ -152,16 +149,16 @@ class RecipeReader:
                     "variable cannot be rebuilt; let it hold the layer",
                 )
 
-    def call_symbolically(self, model: tfk.Model) -> None:
-        """Call the model as it was called when it was saved, on placeholders: layers build, nothing is computed."""
-        for index, item in enumerate(field(self._document, "calls", list, "recipe")):
-            where = f"calls[{index}]"
-            if not isinstance(item, list) or len(item) != 2:  # noqa: PLR2004 - arguments and keyword arguments
-                raise MalformedRecipeError(where=where, problem="a call is [arguments, keyword arguments]")
-            args, kwargs = self._decoder.decode(item, where)
-            with tf.__internal__.FuncGraph("build").as_default():
-                placeholders, keywords = tf.nest.map_structure(_placeholder, (args, kwargs))
-                call(model, placeholders, keywords, where)
+    def call_symbolically(
+        self, find_layers: Callable[[], Mapping[str, tfk.layers.Layer]], *, is_complete: Callable[[], bool]
+    ) -> None:
+        """Call the model, or its parts, as they were called when it was saved, until every variable is there.
+
+        Args:
+            find_layers: Returns the layers there are now, by path.
+            is_complete: Whether every variable is there.
+        """
+        make_calls(field(self._document, "calls", list, "recipe"), find_layers, self._decoder, is_complete=is_complete)
 
     def compile(self, model: tfk.Model) -> str:
         """Compile the model as recorded.
@@ -176,7 +173,3 @@ class RecipeReader:
         self._trust.check(recorded)
         compile_as_recorded(model, recorded, self._decoder)
         return str(recorded.get("reason", ""))
-
-
-def _placeholder(value: Any) -> Any:
-    return tf.compat.v1.placeholder(value.dtype, value.shape) if isinstance(value, tf.TensorSpec) else value

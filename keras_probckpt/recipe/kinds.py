@@ -27,8 +27,8 @@ ALL_KINDS = (
     *TFP_KINDS,
     *KERAS_KINDS,
     *USER_KINDS,
-    *REFERENCE_KINDS,
     *PLAIN_KINDS,
+    *REFERENCE_KINDS,
 )
 
 

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
+import enum
+import functools
 from typing import Any
+
+import tf_keras as tfk
 
 from keras_probckpt.errors import MalformedRecipeError
 from keras_probckpt.recipe.codec import KERAS_INSTRUCTION, Decoder, Encoder, Kind, Node, field, is_plain
+from keras_probckpt.recipe.construction import call, decode_call, encode_call
 
 __all__ = ["PLAIN_KINDS"]
 
@@ -67,7 +73,98 @@ def _sequence_kind(tag: str, kind: type) -> Kind:
     )
 
 
+def _is_named_tuple(value: Any) -> bool:
+    return isinstance(value, tuple) and hasattr(type(value), "_fields")
+
+
+def _decode_named_tuple(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
+    cls, items, _ = decode_call(node, decoder, where)
+    if not isinstance(cls, type) or not issubclass(cls, tuple):
+        raise MalformedRecipeError(where=where, problem=f"{cls!r:.80} is not a named tuple")
+    return call(cls, items, {}, where)
+
+
+def _decode_enum(node: dict[str, Node], decoder: Decoder, where: str) -> enum.Enum:
+    cls = decoder.decode(field(node, "class", dict, where), f"{where}.class")
+    name = field(node, "name", str, where)
+    if not isinstance(cls, type) or not issubclass(cls, enum.Enum) or name not in cls.__members__:
+        raise MalformedRecipeError(where=where, problem=f"{name!r:.80} is no member of {cls!r:.80}")
+    return cls.__members__[name]
+
+
+def _encode_dataclass(value: Any, encoder: Encoder, where: str) -> dict[str, Node]:
+    fields = {item.name: getattr(value, item.name) for item in dataclasses.fields(value) if item.init}
+    return encode_call(type(value), fields, encoder, where)
+
+
+def _decode_dataclass(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
+    cls, _, fields = decode_call(node, decoder, where)
+    if not isinstance(cls, type) or not dataclasses.is_dataclass(cls):
+        raise MalformedRecipeError(where=where, problem=f"{cls!r:.80} is not a dataclass")
+    return call(cls, [], fields, where)
+
+
+def _encode_bounds(value: slice | range, encoder: Encoder, where: str) -> dict[str, Node]:
+    return {"bounds": encoder.encode_items([value.start, value.stop, value.step], where)}
+
+
+def _bounds_kind(tag: str, kind: type) -> Kind:
+    return Kind(
+        tag=tag,
+        matches=lambda value: type(value) is kind,
+        encode=_encode_bounds,
+        decode=lambda node, decoder, where: call(
+            kind, decoder.decode(field(node, "bounds", list, where), where), {}, where
+        ),
+    )
+
+
+def _encode_partial(value: Any, encoder: Encoder, where: str) -> dict[str, Node]:
+    return encode_call(value.func, value.keywords, encoder, where, positional=value.args)
+
+
+def _decode_partial(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
+    function, positional, keywords = decode_call(node, decoder, where)
+    # Called later, with nobody looking at the arguments: tfp.layers.DistributionLambda unpickles text.
+    if isinstance(function, type) and issubclass(function, tfk.layers.Lambda):
+        raise MalformedRecipeError(where=where, problem=f"{function!r:.80} is not made by a partial call")
+    return functools.partial(function, *positional, **keywords)
+
+
 PLAIN_KINDS = (
+    Kind(
+        tag="named_tuple",
+        matches=_is_named_tuple,
+        encode=lambda value, encoder, where: encode_call(type(value), {}, encoder, where, positional=tuple(value)),
+        decode=_decode_named_tuple,
+    ),
+    Kind(
+        tag="enum",
+        matches=lambda value: isinstance(value, enum.Enum),
+        encode=lambda value, encoder, where: {"class": encoder.encode(type(value), where), "name": value.name},
+        decode=_decode_enum,
+    ),
+    Kind(
+        tag="dataclass",
+        matches=lambda value: dataclasses.is_dataclass(value) and not isinstance(value, type),
+        encode=_encode_dataclass,
+        decode=_decode_dataclass,
+    ),
+    Kind(
+        tag="partial",
+        matches=lambda value: type(value) is functools.partial,
+        encode=_encode_partial,
+        decode=_decode_partial,
+        is_shared=True,
+    ),
+    _bounds_kind("slice", slice),
+    _bounds_kind("range", range),
+    Kind(
+        tag="ellipsis",
+        matches=lambda value: value is ...,
+        encode=lambda _value, _encoder, _where: {},
+        decode=lambda _node, _decoder, _where: ...,
+    ),
     Kind(
         tag="float",
         matches=lambda value: type(value) is float,  # The finite ones stand for themselves.

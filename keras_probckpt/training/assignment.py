@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,9 @@ import tensorflow as tf
 import tf_keras as tfk
 
 from keras_probckpt.errors import VariableMismatchError
+from keras_probckpt.training.variables import find_optimizers, find_variables
 
-__all__ = ["Arrays", "build_optimizer", "finish_preprocessing", "put_back"]
+__all__ = ["Arrays", "build_optimizers", "finish_preprocessing", "put_back"]
 
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]
 
@@ -46,20 +47,34 @@ def put_back(variables: Mapping[str, tf.Variable], arrays: Arrays, *, path: str,
             variables[name].assign(arrays[name])
 
 
-def build_optimizer(model: tfk.Model, *, is_complete: Callable[[], bool]) -> None:
-    """Make the variables of the optimizer's slots, unless the saved state has none.
+def build_optimizers(model: tfk.Model, saved: Iterable[str]) -> None:
+    """Make the variables that the model's optimizers keep for model variables, where the saved state has some.
 
     Args:
-        model: A compiled model with all its variables.
-        is_complete: Whether every saved optimizer variable has one to go to.
+        model: A model with all its variables.
+        saved: Paths of the saved optimizer variables.
     """
-    if is_complete():
-        return
-    optimizer = model.optimizer
+    variables = find_variables(model).model
+    for path, optimizer in find_optimizers(model).items():
+        # `<optimizer>/<list>/<variable>`, and of legacy optimizers `<optimizer>/slots/<slot>/<variable>`.
+        slots = [name.removeprefix(f"{path}/") for name in saved if name.startswith(f"{path}/")]
+        named = {part for slot in slots for part in (slot.partition("/")[2], slot.partition("/")[2].partition("/")[2])}
+        kept_for = named & variables.keys()
+        if kept_for:
+            _build(optimizer, _in_order(model, [variables[name] for name in kept_for]))
+
+
+def _in_order(model: tfk.Model, variables: Sequence[tf.Variable]) -> list[tf.Variable]:
+    """Sort variables as training hands them to an optimizer."""
+    order = {id(variable): place for place, variable in enumerate(model.trainable_variables)}
+    return sorted(variables, key=lambda variable: order.get(id(variable), len(order)))
+
+
+def _build(optimizer: Any, variables: list[tf.Variable]) -> None:
     if isinstance(optimizer, tfk.optimizers.legacy.Optimizer):
-        getattr(optimizer, "inner_optimizer", optimizer)._create_all_weights(model.trainable_variables)
+        getattr(optimizer, "inner_optimizer", optimizer)._create_all_weights(variables)
     else:
-        optimizer.build(model.trainable_variables)
+        optimizer.build(variables)
 
 
 def finish_preprocessing(model: tfk.Model) -> None:

@@ -17,7 +17,14 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as tfk
 
-__all__ = ["ModelVariables", "find_variables", "is_recipe_path", "with_recipe_variables"]
+__all__ = [
+    "ModelVariables",
+    "find_layers",
+    "find_optimizers",
+    "find_variables",
+    "is_recipe_path",
+    "with_recipe_variables",
+]
 
 OPTIMIZERS = (tfk.optimizers.Optimizer, tfk.optimizers.legacy.Optimizer)
 # Each layer of a Sequential or Functional model is tracked twice; the other name, `layer-2`, counts all layers.
@@ -46,17 +53,24 @@ class ModelVariables:
 
 def find_variables(model: tfk.Model) -> ModelVariables:
     """Find the variables of a model, in time proportional to their number."""
-    own: dict[str, tf.Variable] = {}
-    optimizers: dict[str, Any] = {}
-    for path, item in _walk(model, stops=lambda item: isinstance(item, (tf.Variable, *OPTIMIZERS, tfk.metrics.Metric))):
-        if isinstance(item, tf.Variable):
-            own[path] = item
-        elif isinstance(item, OPTIMIZERS):
-            optimizers[path] = item
+    found = _walk(model, stops=_holds_no_model_variables)
+    own = {path: item for path, item in found if isinstance(item, tf.Variable)}
     state: dict[str, tf.Variable] = {}
-    for path, optimizer in optimizers.items():
+    for path, optimizer in find_optimizers(model).items():
         state.update(_optimizer_variables(optimizer, path, model=own))
     return ModelVariables(own, state)
+
+
+def find_optimizers(model: tfk.Model) -> dict[str, Any]:
+    """Find the optimizers of a model by path: `optimizer`, and those that are attributes of their own."""
+    found = _walk(model, stops=_holds_no_model_variables)
+    return {path: item for path, item in found if isinstance(item, OPTIMIZERS)}
+
+
+def find_layers(model: tfk.Model) -> dict[str, tfk.layers.Layer]:
+    """Find the layers of a model by path, parents before their children; the model itself is at the path `""`."""
+    found = _walk(model, stops=_holds_no_model_variables)
+    return {"": model, **{path: item for path, item in found if isinstance(item, tfk.layers.Layer)}}
 
 
 def with_recipe_variables(
@@ -77,6 +91,10 @@ def with_recipe_variables(
     }
     model = {**found.model, **{paths[number]: variable for number, variable in variables.items()}}
     return dataclasses.replace(found, model=model), list(paths.values())
+
+
+def _holds_no_model_variables(item: Any) -> bool:
+    return isinstance(item, (tf.Variable, *OPTIMIZERS, tfk.metrics.Metric))
 
 
 def is_recipe_path(path: str) -> bool:

@@ -1,0 +1,94 @@
+"""How the parts of a model were called, so that a rebuilt model can be given its variables before it is given values.
+
+tf_keras records the signature of the first call of every layer and model. That of the whole model is enough where
+`call` reaches every part; the others are there for models whose parts are called in `train_step` alone, as a VAE's
+encoder and decoder may be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as tfk
+
+from keras_probckpt.errors import MalformedRecipeError
+from keras_probckpt.recipe.codec import Decoder, Encoder, Node, field
+from keras_probckpt.recipe.construction import call
+from keras_probckpt.recipe.known import known_name
+
+__all__ = ["make_calls", "record_calls"]
+
+_FuncGraph = tf.__internal__.FuncGraph
+
+
+def record_calls(layers: Mapping[str, tfk.layers.Layer], encoder: Encoder) -> list[Node]:
+    """Write the signatures of the calls that gave a model its variables.
+
+    Args:
+        layers: The model, at the path `""`, and the layers in it by path, parents before their children.
+        encoder: Writes the signatures.
+    """
+    closed = tuple(f"{path}/" if path else "" for path, layer in layers.items() if known_name(type(layer)) is not None)
+    open_layers = {path: layer for path, layer in layers.items() if not path or not path.startswith(closed)}
+    return [node for path, layer in open_layers.items() if (node := _record_call(path, layer, encoder)) is not None]
+
+
+def _record_call(path: str, layer: tfk.layers.Layer, encoder: Encoder) -> Node | None:
+    where = f"{path or 'model'}()"
+    spec = layer._get_save_spec(dynamic_batch=True, inputs_only=False)
+    if spec is not None:
+        args, kwargs = spec
+        return {"layer": path, "args": encoder.encode(list(args), where), "kwargs": encoder.encode(dict(kwargs), where)}
+    shape = getattr(layer, "_build_input_shape", None)
+    return None if shape is None else {"layer": path, "input_shape": encoder.encode(shape, where)}
+
+
+def make_calls(
+    recorded: list[Node],
+    find_layers: Callable[[], Mapping[str, tfk.layers.Layer]],
+    decoder: Decoder,
+    *,
+    is_complete: Callable[[], bool],
+) -> None:
+    """Call the parts of a model as they were called, on placeholders: layers build, nothing is computed.
+
+    Args:
+        recorded: What `record_calls` wrote.
+        find_layers: Returns the layers there are now, by path.
+        decoder: Reads the signatures.
+        is_complete: Whether every variable is there; asked before each call.
+    """
+    for index, node in enumerate(recorded):
+        if is_complete():
+            return
+        where = f"calls[{index}]"
+        if not isinstance(node, dict):
+            raise MalformedRecipeError(where=where, problem=f"a call is an object, not {node!r:.80}")
+        layer = find_layers().get(field(node, "layer", str, where))
+        if layer is not None:
+            _make_call(layer, node, decoder, where)
+
+
+def _make_call(layer: tfk.layers.Layer, node: dict[str, Node], decoder: Decoder, where: str) -> None:
+    with _FuncGraph("build").as_default():
+        if "input_shape" in node:
+            call(layer.build, [decoder.decode(node["input_shape"], where)], {}, where)
+            return
+        args = decoder.decode(field(node, "args", list, where), where)
+        kwargs = decoder.decode_mapping(field(node, "kwargs", dict, where), where)
+        placeholders, keywords = tf.nest.map_structure(_placeholder, (args, kwargs))
+        call(layer, placeholders, keywords, where)
+    _forget_losses(layer)
+
+
+def _forget_losses(layer: tfk.layers.Layer) -> None:
+    """Drop the losses that symbolic calls left: they mean nothing, and would keep the graph alive."""
+    for part in layer._flatten_layers():
+        part._losses = [loss for loss in part._losses if not isinstance(getattr(loss, "graph", None), _FuncGraph)]
+        part._thread_local._eager_losses = []
+
+
+def _placeholder(value: Any) -> Any:
+    return tf.compat.v1.placeholder(value.dtype, value.shape) if isinstance(value, tf.TensorSpec) else value

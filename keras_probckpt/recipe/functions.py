@@ -66,7 +66,7 @@ def encode_reference(value: Any, encoder: Encoder, where: str) -> dict[str, Node
         UnrecordableError: If it has no importable name and holds something that cannot be pickled; names it.
     """
     registered = saving.get_registered_name(value) if isinstance(value, type | types.FunctionType) else None
-    extra = {"registered": registered} if registered and ">" in registered else {}
+    extra = {"registered": registered} if registered and registered != value.__name__ else {}
     imported = import_name(value)
     if imported is not None:
         return {TAG: "import", "module": imported[0], "name": imported[1], **extra}

@@ -19,6 +19,7 @@ __all__ = [
     "MalformedRecipeError",
     "MonitorNeverSeenError",
     "MonitorNotFoundError",
+    "OutputMismatchError",
     "RunLockedError",
     "TamperedCheckpointError",
     "UnrecordableError",
@@ -245,6 +246,22 @@ class VariableMismatchError(CheckpointError):
             f"The model rebuilt from {self.path} has other variables than were saved:\n" + "\n".join(lines) + "\n"
             "Nothing was loaded. Restore with the code the model was saved with, or pass skip_mismatch=True to load "
             "what fits."
+        )
+
+
+@dataclasses.dataclass(kw_only=True, eq=False)
+class OutputMismatchError(CheckpointError):
+    """The rebuilt model returns something else than the saved one did."""
+
+    path: str
+    differences: Sequence[str]
+
+    def __str__(self) -> str:
+        lines = "\n".join(f"  - {difference}" for difference in self.differences)
+        return (
+            f"The model rebuilt from {self.path} returns something else than the one that was saved:\n{lines}\n"
+            "It was not handed over. Restore with the code the model was saved with, or pass skip_mismatch=True to "
+            "take it as it is."
         )
 
 

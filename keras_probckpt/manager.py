@@ -74,7 +74,7 @@ class CheckpointManager:
         True
         True
         True
-        >>> manager.best_model_score
+        >>> manager.best.logs["nll"]
         0.3333333333333333
     """
 

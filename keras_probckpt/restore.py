@@ -12,7 +12,12 @@ from typing import Any, Literal
 
 import tf_keras as tfk
 
-from keras_probckpt.errors import CheckpointNotFoundError, DamagedCheckpointError, MonitorNotFoundError
+from keras_probckpt.errors import (
+    CheckpointNotFoundError,
+    DamagedCheckpointError,
+    MonitorNotFoundError,
+    OutputMismatchError,
+)
 from keras_probckpt.policy.objective import objective_for, rank
 from keras_probckpt.recipe.document import RecipeReader
 from keras_probckpt.recipe.trust import Trust
@@ -84,6 +89,7 @@ def restore_best(  # noqa: PLR0913 - each is a way a restore may need help
         UntrustedCheckpointError: If it asks for code nobody vouches for. Nothing was run.
         MalformedRecipeError: If the recipe cannot be followed, as when the code it names has changed.
         VariableMismatchError: If the rebuilt model has other variables than were saved.
+        OutputMismatchError: If it returns something else, such as another distribution.
 
     Example:
         >>> best = restore_best("runs/exp1")
@@ -237,7 +243,17 @@ def _restore(store: CheckpointStore, info: CheckpointInfo, request: _Request) ->
         _compile(model, recipe, path=str(info.path))
     _put_back(model, recipe, reader, saved, request)
     finish_preprocessing(model)
+    _check_output(model, recipe, request, path=str(info.path))
     return model
+
+
+def _check_output(model: tfk.Model, recipe: RecipeReader, request: _Request, *, path: str) -> None:
+    differences = recipe.check_output(model)
+    if differences:
+        mismatch = OutputMismatchError(path=path, differences=tuple(differences))
+        if not request.skip_mismatch:
+            raise mismatch
+        warnings.warn(f"skip_mismatch=True: the model is taken as it is. {mismatch}", stacklevel=4)
 
 
 def _compile(model: tfk.Model, recipe: RecipeReader, *, path: str) -> None:

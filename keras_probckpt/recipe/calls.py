@@ -7,7 +7,7 @@ encoder and decoder may be.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -18,7 +18,7 @@ from keras_probckpt.recipe.codec import Decoder, Encoder, Node, field
 from keras_probckpt.recipe.construction import call
 from keras_probckpt.recipe.known import known_name
 
-__all__ = ["make_calls", "record_calls"]
+__all__ = ["make_calls", "record_calls", "symbolic_call"]
 
 _FuncGraph = tf.__internal__.FuncGraph
 
@@ -72,15 +72,30 @@ def make_calls(
 
 
 def _make_call(layer: tfk.layers.Layer, node: dict[str, Node], decoder: Decoder, where: str) -> None:
-    with _FuncGraph("build").as_default():
-        if "input_shape" in node:
+    if "input_shape" in node:
+        with _FuncGraph("build").as_default():
             call(layer.build, [decoder.decode(node["input_shape"], where)], {}, where)
-            return
-        args = decoder.decode(field(node, "args", list, where), where)
-        kwargs = decoder.decode_mapping(field(node, "kwargs", dict, where), where)
-        placeholders, keywords = tf.nest.map_structure(_placeholder, (args, kwargs))
-        call(layer, placeholders, keywords, where)
+        return
+    args = decoder.decode(field(node, "args", list, where), where)
+    kwargs = decoder.decode_mapping(field(node, "kwargs", dict, where), where)
+    call(symbolic_call, [layer, args, kwargs], {}, where)
     _forget_losses(layer)
+
+
+def symbolic_call(layer: tfk.layers.Layer, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Call a layer on placeholders, in a graph of its own: variables are made, nothing is computed.
+
+    Args:
+        layer: A layer or model.
+        args: Its arguments, with a `tf.TensorSpec` for each tensor.
+        kwargs: Its keyword arguments, likewise.
+
+    Returns:
+        Its outputs, symbolic.
+    """
+    with _FuncGraph("symbolic_call").as_default():
+        placeholders, keywords = tf.nest.map_structure(_placeholder, (list(args), dict(kwargs)))
+        return layer(*placeholders, **keywords)
 
 
 def _forget_losses(layer: tfk.layers.Layer) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tf_keras as tfk
 
 from keras_probckpt.errors import UnrecordableError
-from keras_probckpt.recipe.codec import Decoder, Encoder, Node
+from keras_probckpt.recipe.codec import Decoder, Encoder, Node, field
 from keras_probckpt.recipe.construction import call
 
 __all__ = ["compile_as_recorded", "record_compile"]
@@ -35,5 +35,5 @@ def record_compile(model: tfk.Model, encoder: Encoder) -> dict[str, Node]:
 def compile_as_recorded(model: tfk.Model, recorded: dict[str, Node], decoder: Decoder) -> None:
     """Compile a model with the recorded arguments; leaves it as it is where there are none."""
     if recorded.get("arguments") is not None:
-        arguments = decoder.decode(recorded["arguments"], "compile")
+        arguments = decoder.decode_mapping(field(recorded, "arguments", dict, "compile"), "compile")
         call(model.compile, [], arguments, "compile")

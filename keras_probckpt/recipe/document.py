@@ -15,6 +15,7 @@ from keras_probckpt.recipe.arguments import CallArguments
 from keras_probckpt.recipe.builder import BuilderCall, recorded_builder
 from keras_probckpt.recipe.calls import make_calls, record_calls
 from keras_probckpt.recipe.codec import TAG, Decoder, Node, field
+from keras_probckpt.recipe.compare import describe_output, output_differences
 from keras_probckpt.recipe.compiling import compile_as_recorded, record_compile
 from keras_probckpt.recipe.construction import call
 from keras_probckpt.recipe.functions import pack
@@ -61,7 +62,7 @@ def describe(
     """Write down how to rebuild a model.
 
     Args:
-        model: The live model; nothing of it is changed or called.
+        model: The live model; nothing of it is changed. It is called once, on placeholders.
         layers: The model, at the path `""`, and the layers in it by path, parents before their children.
         builder: The function that built it, in place of its layers.
         builder_kwargs: Keyword arguments the builder was called with.
@@ -78,6 +79,7 @@ def describe(
         "calls": record_calls(layers, encoder),
         "compile": record_compile(model, encoder),
         "externals": encoder.externals,
+        "output": describe_output(model),
     }
     return Recipe(document, encoder.arrays, pack(encoder.code), tuple(encoder.variables))
 
@@ -123,7 +125,8 @@ class RecipeReader:
         given = {key: node[key] for key in ("positional", "arguments") if key in node}
         self._trust.check(given)
         positional = self._decoder.decode(given.get("positional", []), "builder")
-        return call(builder, positional, self._decoder.decode(given.get("arguments", {}), "builder"), "builder")
+        arguments = self._decoder.decode_mapping(field(node, "arguments", dict, "builder"), "builder")
+        return call(builder, positional, arguments, "builder")
 
     @property
     def variables(self) -> Mapping[int, tf.Variable]:
@@ -159,6 +162,12 @@ class RecipeReader:
             is_complete: Whether every variable is there.
         """
         make_calls(field(self._document, "calls", list, "recipe"), find_layers, self._decoder, is_complete=is_complete)
+
+    def check_output(self, model: tfk.Model) -> list[str]:
+        """List what the model returns otherwise than it did when the recipe was written; empty where it is the same."""
+        recorded = self._document.get("output")
+        rebuilt = None if recorded is None else describe_output(model)
+        return [] if rebuilt is None else output_differences(recorded, rebuilt)
 
     def compile(self, model: tfk.Model) -> str:
         """Compile the model as recorded.

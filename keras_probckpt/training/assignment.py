@@ -96,10 +96,13 @@ def _dtype_name(variable: tf.Variable) -> str:
 
 
 def _described(name: str, value: Any) -> str:
-    return f"{name} {tuple(value.shape)} {value.dtype.name}"
+    return f"{name} {_shape_of(value)} {value.dtype.name}"
 
 
 def _difference(name: str, array: np.ndarray[Any, Any], variable: tf.Variable) -> str:
-    return (
-        f"{name}: saved {tuple(array.shape)} {array.dtype.name}, built {tuple(variable.shape)} {_dtype_name(variable)}"
-    )
+    saved, built = f"{_shape_of(array)} {array.dtype.name}", f"{_shape_of(variable)} {_dtype_name(variable)}"
+    return f"{name}: saved {saved}, built {built}"
+
+
+def _shape_of(value: Any) -> str:
+    return "<unknown>" if tf.TensorShape(value.shape).rank is None else str(tuple(value.shape))

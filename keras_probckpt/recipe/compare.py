@@ -1,0 +1,111 @@
+"""What a model returns, recorded symbolically, and how the rebuilt model's differs from it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+import tf_keras as tfk
+
+from keras_probckpt.recipe.calls import symbolic_call
+from keras_probckpt.recipe.codec import Node
+
+__all__ = ["describe_output", "output_differences"]
+
+# Attributes through which one distribution wraps another.
+_WRAPPED = ("tensor_distribution", "distribution", "components_distribution")
+
+
+def describe_output(model: tfk.Model) -> Node:
+    """Describe what calling a model returns, without computing anything and without touching its random state.
+
+    The call is traced on placeholders of the signature that tf_keras recorded, into a graph that is thrown away.
+
+    Returns:
+        The structure of its outputs: objects and lists as they are, a tensor as `{"tensor", "shape"}`, a distribution
+        as `{"distribution", "dtype", "batch_shape", "event_shape"}` with the chain of classes from the outermost. Null
+        for a model that was never called or cannot be traced.
+    """
+    spec = model._get_save_spec(dynamic_batch=True, inputs_only=False)
+    if spec is None:
+        return None
+    try:
+        with _untouched(model):
+            return _described(symbolic_call(model, *spec))
+    except Exception:  # noqa: BLE001 - a model that runs eagerly may do anything; training goes on without a description
+        return None
+
+
+@contextlib.contextmanager
+def _untouched(model: tfk.Model) -> Iterator[None]:
+    """Put back what a traced call changes: the losses that layers collect, and the seeds that they count."""
+    layers = list(model._flatten_layers())
+    losses = [list(layer._losses) for layer in layers]
+    eager_losses = [getattr(layer._thread_local, "_eager_losses", None) for layer in layers]
+    generators = [generator for layer in layers if (generator := getattr(layer, "_random_generator", None)) is not None]
+    seeds = [generator._seed for generator in generators]
+    try:
+        yield
+    finally:
+        for layer, kept, kept_eager in zip(layers, losses, eager_losses, strict=True):
+            layer._losses = kept
+            layer._thread_local._eager_losses = kept_eager
+        for generator, seed in zip(generators, seeds, strict=True):
+            generator._seed = seed
+
+
+def _described(output: Any) -> Node:
+    if isinstance(output, Mapping):
+        return {str(key): _described(item) for key, item in output.items()}
+    if isinstance(output, (list, tuple)):
+        return [_described(item) for item in output]
+    if isinstance(output, tfp.distributions.Distribution):
+        return {
+            "distribution": list(_classes(output)),
+            "dtype": _structure(output.dtype),
+            "batch_shape": _structure(output.batch_shape),
+            "event_shape": _structure(output.event_shape),
+        }
+    return {"tensor": output.dtype.name, "shape": _structure(output.shape)}
+
+
+def _classes(distribution: Any) -> Iterator[str]:
+    while isinstance(distribution, tfp.distributions.Distribution):
+        if type(distribution).__name__ != "_TensorCoercible":
+            yield type(distribution).__name__
+        wrapped = (getattr(distribution, name, None) for name in _WRAPPED)
+        distribution = next((item for item in wrapped if isinstance(item, tfp.distributions.Distribution)), None)
+
+
+def _structure(value: Any) -> Node:
+    """Write a dtype or shape, or the dict or list of them that a joint distribution has."""
+    if isinstance(value, tf.TensorShape):
+        return None if value.rank is None else value.as_list()
+    if isinstance(value, Mapping):
+        return {str(key): _structure(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_structure(item) for item in value]
+    return None if value is None else tf.as_dtype(value).name
+
+
+def output_differences(recorded: Node, rebuilt: Node, place: str = "output") -> list[str]:
+    """List by path what the rebuilt model returns otherwise than the saved one did.
+
+    Args:
+        recorded: What `describe_output` said of the saved model.
+        rebuilt: What it says of the rebuilt one.
+        place: Path of the two.
+    """
+    if isinstance(recorded, dict) and isinstance(rebuilt, dict):
+        keys = sorted({*recorded, *rebuilt})
+        pairs = [(f"{place}[{key!r}]", recorded.get(key), rebuilt.get(key)) for key in keys]
+    elif isinstance(recorded, list) and isinstance(rebuilt, list) and any(isinstance(item, dict) for item in recorded):
+        longest = max(len(recorded), len(rebuilt))
+        padded = [[*items, *[None] * (longest - len(items))] for items in (recorded, rebuilt)]
+        pairs = [(f"{place}[{index}]", *pair) for index, pair in enumerate(zip(*padded, strict=True))]
+    else:
+        return [] if recorded == rebuilt else [f"{place}: saved {recorded!r}, rebuilt {rebuilt!r}"]
+    return [line for key, before, after in pairs for line in output_differences(before, after, key)]

@@ -136,7 +136,7 @@ def train(way: str, runs: pathlib.Path, data: Diabetes, *, seed: int) -> str:
     """Train one way of writing the network with a checkpoint of its best epoch, and score the model kept in memory."""
     tfk.utils.set_random_seed(seed)
     model = WAYS[way]()
-    checkpoint = ProbCheckpoint(str(runs / way), monitor="val_loss", save_best_only=True)
+    checkpoint = ProbCheckpoint(runs / way, monitor="val_loss", save_best_only=True)
     patience = tfk.callbacks.EarlyStopping("val_loss", patience=15, restore_best_weights=True)
     history = fit(model, data, [checkpoint, patience], epochs=500)
     best = min(history.history["val_loss"])

@@ -18,7 +18,7 @@ from keras_probckpt.recipe.codec import Decoder, Encoder, Node, field
 from keras_probckpt.recipe.construction import call
 from keras_probckpt.recipe.known import known_name
 
-__all__ = ["make_calls", "record_calls", "symbolic_call"]
+__all__ = ["call_signature", "make_calls", "record_calls", "symbolic_call"]
 
 _FuncGraph = tf.__internal__.FuncGraph
 
@@ -35,12 +35,25 @@ def record_calls(layers: Mapping[str, tfk.layers.Layer], encoder: Encoder) -> li
     return [node for path, layer in open_layers.items() if (node := _record_call(path, layer, encoder)) is not None]
 
 
+def call_signature(layer: tfk.layers.Layer) -> tuple[list[Any], dict[str, Any]] | None:
+    """Return the arguments and keyword arguments of the first call of a layer, a `tf.TensorSpec` for each tensor.
+
+    Returns:
+        None if it was not called, or with something else than tensors, as a layer that takes a distribution is.
+    """
+    recorded = layer._saved_model_arg_spec if layer._saved_model_inputs_spec is not None else None
+    if recorded is None or not all(isinstance(spec, (tf.TensorSpec, type(None))) for spec in tf.nest.flatten(recorded)):
+        return None
+    args, kwargs = layer._get_save_spec(dynamic_batch=True, inputs_only=False)
+    return list(args), dict(kwargs)
+
+
 def _record_call(path: str, layer: tfk.layers.Layer, encoder: Encoder) -> Node | None:
     where = f"{path or 'model'}()"
-    spec = layer._get_save_spec(dynamic_batch=True, inputs_only=False)
-    if spec is not None:
-        args, kwargs = spec
-        return {"layer": path, "args": encoder.encode(list(args), where), "kwargs": encoder.encode(dict(kwargs), where)}
+    signature = call_signature(layer)
+    if signature is not None:
+        args, kwargs = signature
+        return {"layer": path, "args": encoder.encode(args, where), "kwargs": encoder.encode(kwargs, where)}
     shape = getattr(layer, "_build_input_shape", None)
     return None if shape is None else {"layer": path, "input_shape": encoder.encode(shape, where)}
 

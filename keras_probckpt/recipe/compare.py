@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras as tfk
 
-from keras_probckpt.recipe.calls import symbolic_call
+from keras_probckpt.recipe.calls import call_signature, symbolic_call
 from keras_probckpt.recipe.codec import Node
 
 __all__ = ["describe_output", "output_differences"]
@@ -29,12 +29,12 @@ def describe_output(model: tfk.Model) -> Node:
         as `{"distribution", "dtype", "batch_shape", "event_shape"}` with the chain of classes from the outermost. Null
         for a model that was never called or cannot be traced.
     """
-    spec = model._get_save_spec(dynamic_batch=True, inputs_only=False)
-    if spec is None:
+    signature = call_signature(model)
+    if signature is None:
         return None
     try:
         with _untouched(model):
-            return _described(symbolic_call(model, *spec))
+            return _described(symbolic_call(model, *signature))
     except Exception:  # noqa: BLE001 - a model that runs eagerly may do anything; training goes on without a description
         return None
 

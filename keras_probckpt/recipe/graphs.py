@@ -22,6 +22,10 @@ __all__ = ["GRAPH_KINDS"]
 
 def _encode_sequential(model: tfk.Sequential, encoder: Encoder, where: str) -> dict[str, Node]:
     layers = list(model._self_tracked_trackables)  # `model.layers` leaves out an input layer.
+    if (
+        not model._has_explicit_input_shape
+    ):  # Keras made one of the first batch it saw, whose size is no part of the model.
+        layers = [layer for layer in layers if not isinstance(layer, tfk.layers.InputLayer)]
     return {"name": model.name, "layers": encoder.encode_items(layers, f"{where}.layers")}
 
 

@@ -91,6 +91,7 @@ class CheckpointReader:
 
     def read_code(self) -> bytes:
         """Read the pickled functions, which are not unpickled here."""
+        self._require(CODE_NAME)
         return bytes(self._store.read_file(self.info, CODE_NAME))
 
     def read_model(self) -> Arrays:
@@ -101,10 +102,13 @@ class CheckpointReader:
         """Read the values of the optimizers' variables, by path; `None` if they were left out."""
         return self._tensors(OPTIMIZER_NAME) if OPTIMIZER_NAME in self.info.files else None
 
-    def _tensors(self, name: str) -> Arrays:
+    def _require(self, name: str) -> None:
         if name not in self.info.files:
             problem = "the manifest does not record it"
             raise DamagedCheckpointError(path=str(self.info.path), file=name, problem=problem)
+
+    def _tensors(self, name: str) -> Arrays:
+        self._require(name)
         try:
             return decode_tensors(self._store.read_file(self.info, name), where=name)
         except ValueError as error:

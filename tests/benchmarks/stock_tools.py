@@ -119,13 +119,15 @@ def stock(case: Case, path: pathlib.Path) -> str:
 
 def ours(case: Case, root: pathlib.Path) -> str:
     """Take a case through `ProbCheckpoint` and `restore_latest`, by a builder where its layers are not recorded."""
-    build, run = case.build_recordable or case.build, str(root / "direct")
+    direct, built = root / "direct", root / "builder"
     try:
-        return verdict(fit(build(), case, ProbCheckpoint(run)), lambda: restore_latest(run))
+        original = fit((case.build_recordable or case.build)(), case, ProbCheckpoint(direct))
     except CheckpointError:
-        run = str(root / "builder")
-        found = verdict(fit(through_builder(case.build), case, ProbCheckpoint(run)), lambda: restore_latest(run))
-        return f"{found} through a builder"
+        original = fit(through_builder(case.build), case, ProbCheckpoint(built))
+        return f"{verdict(original, lambda: restore_latest(built))} through a builder"
+    except Exception as error:  # noqa: BLE001 (a bug of ours belongs in the table too)
+        return f"not saved, {type(error).__name__}"
+    return verdict(original, lambda: restore_latest(direct))
 
 
 def measure(case: Case) -> dict[str, str]:

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import difflib
-import functools
-import importlib
 import logging
 import os
 import pathlib
-import platform
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,16 +14,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import tf_keras as tfk
 
 from keras_probckpt.errors import CheckpointNotFoundError
+from keras_probckpt.format import strict_json
 from keras_probckpt.policy.naming import format_name, is_template, next_run_number, require_plain_parents, step_name
 from keras_probckpt.policy.objective import objective_for
 from keras_probckpt.policy.selection import Candidate, selection_for
-from keras_probckpt.recipe.document import Recipe, describe, require_tf_keras_model
+from keras_probckpt.recipe.document import Recipe, RecipeBook, require_tf_keras_model
 from keras_probckpt.records import CheckpointInfo, Manifest
-from keras_probckpt.storage.contents import Arrays, CheckpointReader, Contents, encode_contents
+from keras_probckpt.storage.contents import CheckpointReader, Contents, encode_contents
 from keras_probckpt.storage.run import RunWriter
 from keras_probckpt.training.assignment import build_optimizers, finish_preprocessing, put_back
 from keras_probckpt.training.snapshot import snapshot_of
 from keras_probckpt.training.variables import ModelVariables, find_layers, find_variables, with_recipe_variables
+from keras_probckpt.training.versions import library_versions
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -35,8 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["CheckpointManager"]
 
 _logger = logging.getLogger("keras_probckpt")
-
-_LIBRARIES = ("keras_probckpt", "tensorflow", "tf_keras", "tensorflow_probability", "numpy")
 
 
 class CheckpointManager:
@@ -117,12 +113,12 @@ class CheckpointManager:
             names_each_checkpoint=self._template is not None,
         )
         self._save_weights_only = save_weights_only
-        self._builder, self._builder_kwargs = builder, builder_kwargs
+        self._recipes = RecipeBook(builder=builder, builder_kwargs=builder_kwargs)
         self._custom_metadata = dict(custom_metadata or {})
+        _require_plain(self._custom_metadata)
         self._on_commit = tuple(on_commit)
         self._writer = RunWriter(self.directory)
         self._run_number = 0
-        self._description: tuple[_DescriptionKey, Recipe] | None = None
         self._warned_of_monitor = False
 
     @property
@@ -234,8 +230,7 @@ class CheckpointManager:
         found = self._writer.store.scan().checkpoints
         if not found:
             return None
-        put_back(find_variables(self.model).model, self._reader(found[-1]).read_model(), path=str(found[-1].path))
-        finish_preprocessing(self.model)
+        self._put_back_weights(self._reader(found[-1]))
         return found[-1]
 
     def _reader(self, info: CheckpointInfo) -> CheckpointReader:
@@ -243,15 +238,16 @@ class CheckpointManager:
 
     def _put_back(self, info: CheckpointInfo) -> None:
         reader = self._reader(info)
+        self._put_back_weights(reader)
         optimizer = reader.read_optimizer()
-        put_back(find_variables(self.model).model, reader.read_model(), path=str(info.path))
         if optimizer is not None:
-            self._put_back_optimizer(optimizer, path=str(info.path))
-        finish_preprocessing(self.model)
+            build_optimizers(self.model, optimizer)
+            put_back(find_variables(self.model).optimizers, optimizer, path=str(info.path))
 
-    def _put_back_optimizer(self, saved: Arrays, *, path: str) -> None:
-        build_optimizers(self.model, saved)
-        put_back(find_variables(self.model).optimizers, saved, path=path)
+    def _put_back_weights(self, reader: CheckpointReader) -> None:
+        _, variables = self._described()
+        put_back(variables.model, reader.read_model(), path=str(reader.info.path))
+        finish_preprocessing(self.model)
 
     def close(self) -> None:
         """Finish what is pending and give the directory back; a later `save` goes on with the run."""
@@ -276,14 +272,11 @@ class CheckpointManager:
         return step_name(step, run=self._writer.run, run_number=self._run_number)
 
     def _described(self) -> tuple[Recipe, ModelVariables]:
-        """Describe the model, once as long as it has the same variables and was not compiled anew."""
+        """Describe the model, and find all the variables that the description speaks of."""
         found = find_variables(self.model)
-        key = _DescriptionKey(tuple(found.model), tuple(found.optimizers), getattr(self.model, "_compile_config", None))
-        if self._description is None or self._description[0] != key:
-            layers = find_layers(self.model)
-            recipe = describe(self.model, layers, builder=self._builder, builder_kwargs=self._builder_kwargs)
-            self._description = key, recipe
-        recipe = self._description[1]
+        recipe = self._recipes.recipe_of(
+            self.model, paths=(*found.model, *found.optimizers), find_layers=lambda: find_layers(self.model)
+        )
         variables, paths = with_recipe_variables(found, dict(enumerate(recipe.variables)))
         return dataclasses.replace(recipe, document={**recipe.document, "recipe_variables": paths}), variables
 
@@ -298,7 +291,7 @@ class CheckpointManager:
             objective=self._selection.objective,
             is_weights_only=self._save_weights_only,
             created_at=dt.datetime.now(dt.timezone.utc).isoformat(),
-            versions=_versions(),
+            versions=library_versions(),
             custom_metadata=self._custom_metadata,
             files={},
         )
@@ -311,32 +304,14 @@ class CheckpointManager:
             self._writer.remove(unwanted)
 
     def _warn_of_missing_monitor(self, logs: Mapping[str, float]) -> None:
-        objective = self._selection.objective
-        if objective is None or self._warned_of_monitor or objective.monitor in logs:
-            return
-        self._warned_of_monitor = True
-        closest = difflib.get_close_matches(objective.monitor, logs, n=1)
-        hint = f" Did you mean {closest[0]!r}?" if closest else ""
-        consequence = (
-            "is not saved while it is missing" if self._selection.save_best_only else "is saved without a rank"
-        )
-        warnings.warn(
-            f"The monitor {objective.monitor!r} is not among the metrics, so the checkpoint {consequence}. "
-            f"There are: {', '.join(sorted(logs)) or 'none'}.{hint}",
-            stacklevel=4,
-        )
+        problem = self._selection.problem_with(logs)
+        if problem and not self._warned_of_monitor:
+            self._warned_of_monitor = True
+            warnings.warn(problem, stacklevel=4)
 
 
-@dataclasses.dataclass(frozen=True)
-class _DescriptionKey:
-    """What a recipe depends on, as far as training may change it."""
-
-    model: tuple[str, ...]
-    optimizers: tuple[str, ...]
-    compile_config: object
-
-
-@functools.cache
-def _versions() -> dict[str, str]:
-    libraries = {name: str(importlib.import_module(name).__version__) for name in _LIBRARIES}
-    return {**libraries, "python": platform.python_version()}
+def _require_plain(custom_metadata: Mapping[str, Any]) -> None:
+    try:
+        strict_json.dumps(custom_metadata)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"custom_metadata must be plain JSON values: {error}. Nothing was saved.") from error

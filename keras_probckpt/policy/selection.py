@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Mapping, Sequence
 
 from keras_probckpt.policy.objective import AnyCheckpoint, best_of, score_of
@@ -63,6 +64,19 @@ class Selection:
             retention=self.retention,
             objective=self.objective,
             threshold=self.threshold,
+        )
+
+    def problem_with(self, logs: Mapping[str, float]) -> str:
+        """Say what it means that the monitor is not among the logs; empty if it is, or nothing is monitored."""
+        if self.objective is None or self.objective.monitor in logs:
+            return ""
+        monitor = self.objective.monitor
+        closest = difflib.get_close_matches(monitor, logs, n=1)
+        hint = f" Did you mean {closest[0]!r}?" if closest else ""
+        consequence = "is not saved while it is missing" if self.save_best_only else "is saved without a rank"
+        return (
+            f"The monitor {monitor!r} is not among the metrics, so the checkpoint {consequence}. "
+            f"There are: {', '.join(sorted(logs)) or 'none'}.{hint}"
         )
 
     def best(self, infos: Sequence[AnyCheckpoint]) -> AnyCheckpoint | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from keras_probckpt.recipe.functions import pack
 from keras_probckpt.recipe.kinds import ALL_KINDS, new_encoder
 from keras_probckpt.recipe.trust import Trust
 
-__all__ = ["Recipe", "RecipeReader", "describe", "require_tf_keras_model"]
+__all__ = ["Recipe", "RecipeBook", "RecipeReader", "describe", "require_tf_keras_model"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +82,46 @@ def describe(
         "output": describe_output(model),
     }
     return Recipe(document, encoder.arrays, pack(encoder.code), tuple(encoder.variables))
+
+
+class RecipeBook:
+    """Describes a model as it goes through a training, and again only when what the recipe depends on has changed.
+
+    Args:
+        builder: The function that built the model, in place of its layers.
+        builder_kwargs: Keyword arguments the builder was called with.
+
+    Raises:
+        TypeError: If the builder is not a function.
+        ValueError: If there are arguments and no builder.
+    """
+
+    def __init__(
+        self, *, builder: Callable[..., Any] | None = None, builder_kwargs: Mapping[str, Any] | None = None
+    ) -> None:
+        if builder is None and builder_kwargs:
+            raise ValueError(f"builder_kwargs={builder_kwargs!r:.200} need a builder, got None. Nothing was saved.")
+        if builder is not None and not callable(builder):
+            raise TypeError(f"builder must be a function that builds the model, got {builder!r:.200}.")
+        self._builder = builder
+        self._builder_kwargs = builder_kwargs
+        self._known: tuple[Any, Recipe] | None = None
+
+    def recipe_of(
+        self, model: tfk.Model, *, paths: Sequence[str], find_layers: Callable[[], Mapping[str, tfk.layers.Layer]]
+    ) -> Recipe:
+        """Describe a model; at once where it has the same variables and was not compiled anew since the last time.
+
+        Args:
+            model: The live model.
+            paths: Paths of its variables and its optimizers'.
+            find_layers: Returns the layers by path, as `describe` takes them.
+        """
+        depends_on = (model, tuple(paths), getattr(model, "_compile_config", None))
+        if self._known is None or self._known[0] != depends_on:
+            recipe = describe(model, find_layers(), builder=self._builder, builder_kwargs=self._builder_kwargs)
+            self._known = depends_on, recipe
+        return self._known[1]
 
 
 class RecipeReader:

@@ -216,12 +216,13 @@ class MalformedRecipeError(CheckpointError):
 
     where: str
     problem: str
+    advice: str = (
+        "If the code of the model changed since it was saved, pass the function that builds it: "
+        "restore_best(path, builder=...)."
+    )
 
     def __str__(self) -> str:
-        return (
-            f"The recipe cannot be followed at {self.where}: {self.problem}. Nothing was loaded. If the code of the "
-            "model changed since it was saved, pass the function that builds it: restore_best(path, builder=...)."
-        )
+        return f"The recipe cannot be followed at {self.where}: {self.problem}. Nothing was loaded. {self.advice}"
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)

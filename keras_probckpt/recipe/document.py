@@ -219,6 +219,9 @@ class RecipeReader:
             UntrustedCheckpointError: If the arguments ask for code nobody vouches for.
         """
         recorded = field(self._document, "compile", dict, "recipe")
-        self._trust.check(recorded)
-        compile_as_recorded(model, recorded, self._decoder)
+        self._trust.check(recorded, alternative=", or compile=False to do without the loss and the metrics")
+        try:
+            compile_as_recorded(model, recorded, self._decoder)
+        except MalformedRecipeError as error:
+            raise dataclasses.replace(error, advice="Pass compile=False to take the model uncompiled.") from error
         return str(recorded.get("reason", ""))

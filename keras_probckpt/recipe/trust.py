@@ -12,6 +12,7 @@ import functools
 import importlib
 import io
 import pickle
+import platform
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -51,8 +52,12 @@ class Trust:
         self._read_code = read_code
         self._values: dict[int, Any] = {}
 
-    def check(self, document: Node) -> None:
+    def check(self, document: Node, *, alternative: str = "") -> None:
         """Refuse a recipe that asks for more than is allowed, before any of it is followed.
+
+        Args:
+            document: The recipe, or the part of it that is about to be followed.
+            alternative: What the caller may pass to do without it.
 
         Raises:
             UntrustedCheckpointError: With all that it asks for beyond what is allowed. Nothing was run.
@@ -71,7 +76,7 @@ class Trust:
                 path=str(self._info.path),
                 reason=_REASONS[self._info.signature],
                 requirements=tuple(requirement.describe() for requirement in wanted),
-                allow=f"trusted={modules!r}" if is_import else "trusted=True",
+                allow=(f"trusted={modules!r}" if is_import else "trusted=True") + alternative,
             )
 
     def resolve(self, node: dict[str, Node], decoder: Decoder, where: str) -> Any:
@@ -118,7 +123,7 @@ class Trust:
     @functools.cached_property
     def _code(self) -> Sequence[bytes]:
         # Only `resolve` comes here, after it has checked that this checkpoint may run code.
-        items = _loads("code.pickle", pickle.Unpickler(io.BytesIO(self._read_code())))  # noqa: S301 - see above
+        items = self._loads("code.pickle", pickle.Unpickler(io.BytesIO(self._read_code())))  # noqa: S301 - see above
         if not isinstance(items, list) or not all(isinstance(item, bytes) for item in items):
             raise MalformedRecipeError(where="code.pickle", problem="it does not hold a list of pickles")
         return items
@@ -127,7 +132,21 @@ class Trust:
         def find(kind: str, number: int) -> Any:
             return decoder.external(number, where) if kind == "external" else self._unpickled(number, decoder, where)
 
-        return _loads(where, _Unpickler(content, find=find))
+        return self._loads(where, _Unpickler(content, find=find))
+
+    def _loads(self, where: str, unpickler: pickle.Unpickler) -> Any:
+        try:
+            return unpickler.load()
+        except CheckpointError:
+            raise
+        except Exception as error:
+            written, here = self._info.versions.get("python", "unknown"), platform.python_version()
+            problem = f"its code cannot be unpickled here ({error})"
+            if written.split(".")[:2] != here.split(".")[:2]:
+                problem += (
+                    f"; it was pickled by Python {written}, this is Python {here}, and pickled code is not portable"
+                )
+            raise MalformedRecipeError(where=where, problem=problem) from error
 
 
 class _Unpickler(pickle.Unpickler):
@@ -140,15 +159,6 @@ class _Unpickler(pickle.Unpickler):
     def persistent_load(self, pid: tuple[str, int]) -> Any:
         kind, number = pid
         return self._find(kind, number)
-
-
-def _loads(where: str, unpickler: pickle.Unpickler) -> Any:
-    try:
-        return unpickler.load()
-    except CheckpointError:
-        raise
-    except Exception as error:
-        raise MalformedRecipeError(where=where, problem=f"its code cannot be unpickled here: {error}") from error
 
 
 _REASONS = {

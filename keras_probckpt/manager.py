@@ -23,6 +23,7 @@ from keras_probckpt.records import CheckpointInfo, Manifest
 from keras_probckpt.storage.contents import CheckpointReader, Contents, encode_contents
 from keras_probckpt.storage.run import RunWriter
 from keras_probckpt.training.assignment import build_optimizers, finish_preprocessing, put_back
+from keras_probckpt.training.hidden import find_hidden
 from keras_probckpt.training.snapshot import snapshot_of
 from keras_probckpt.training.variables import ModelVariables, find_layers, find_variables, with_recipe_variables
 from keras_probckpt.training.versions import library_versions
@@ -278,6 +279,8 @@ class CheckpointManager:
             self.model, paths=(*found.model, *found.optimizers), find_layers=lambda: find_layers(self.model)
         )
         variables, paths = with_recipe_variables(found, dict(enumerate(recipe.variables)))
+        hidden = find_hidden(self.model, (*variables.model.values(), *variables.optimizers.values()))
+        variables = dataclasses.replace(variables, model={**variables.model, **hidden})
         return dataclasses.replace(recipe, document={**recipe.document, "recipe_variables": paths}), variables
 
     def _manifest(self, step: int, *, epoch: int | None, batch: int | None, logs: Mapping[str, float]) -> Manifest:

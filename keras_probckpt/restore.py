@@ -28,7 +28,8 @@ from keras_probckpt.storage.filesystem import LocalFileSystem
 from keras_probckpt.storage.keys import load_keys
 from keras_probckpt.storage.store import CheckpointStore
 from keras_probckpt.training.assignment import Arrays, build_optimizers, finish_preprocessing, put_back
-from keras_probckpt.training.variables import find_layers, find_variables, is_recipe_path, with_recipe_variables
+from keras_probckpt.training.hidden import find_located
+from keras_probckpt.training.variables import find_layers, find_variables, is_tracked_path, with_recipe_variables
 
 __all__ = ["restore_best", "restore_checkpoint", "restore_latest"]
 
@@ -235,7 +236,7 @@ def _restore(store: CheckpointStore, info: CheckpointInfo, request: _Request) ->
     recipe = RecipeReader(reader.read_recipe(), arrays=reader.read_recipe_arrays(), trust=trust)
     saved = reader.read_model()
     model = recipe.build(request.builder)
-    tracked = {path for path in saved if not is_recipe_path(path)}
+    tracked = {path for path in saved if is_tracked_path(path)}
     recipe.call_symbolically(
         lambda: find_layers(model), is_complete=lambda: tracked <= find_variables(model).model.keys()
     )
@@ -267,11 +268,13 @@ def _put_back(
     model: tfk.Model, recipe: RecipeReader, reader: CheckpointReader, saved: Arrays, request: _Request
 ) -> None:
     path = str(reader.info.path)
-    variables, paths = with_recipe_variables(find_variables(model), recipe.variables)
+    found, paths = with_recipe_variables(find_variables(model), recipe.variables)
     recipe.check_variables(dict(zip(sorted(recipe.variables), paths, strict=True)))
+    hidden = {} if all(map(is_tracked_path, saved)) else find_located(model)
+    variables = {**found.model, **{name: variable for name, variable in hidden.items() if name in saved}}
     # What only the loss or the recorded constructor reached is of no use where neither was made.
-    wanted = {name: array for name, array in saved.items() if name in variables.model or not is_recipe_path(name)}
-    put_back(variables.model, wanted, path=path, skip_mismatch=request.skip_mismatch)
+    wanted = {name: array for name, array in saved.items() if name in variables or is_tracked_path(name)}
+    put_back(variables, wanted, path=path, skip_mismatch=request.skip_mismatch)
     optimizer = reader.read_optimizer() if request.compile and model._is_compiled else None
     if optimizer is not None:
         build_optimizers(model, optimizer)

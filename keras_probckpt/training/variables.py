@@ -22,7 +22,7 @@ __all__ = [
     "find_layers",
     "find_optimizers",
     "find_variables",
-    "is_recipe_path",
+    "is_tracked_path",
     "with_recipe_variables",
 ]
 
@@ -36,6 +36,7 @@ _NO_STATE = frozenset(
 
 # No path of a tracked variable begins so: in a name, `_escaped` writes "~" as "~0".
 _RECIPE_PREFIX = "recipe~/"
+HIDDEN_PREFIX = "hidden~/"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,9 +98,9 @@ def _holds_no_model_variables(item: Any) -> bool:
     return isinstance(item, (tf.Variable, *OPTIMIZERS, tfk.metrics.Metric))
 
 
-def is_recipe_path(path: str) -> bool:
-    """Whether a path is that of a variable that only the recipe knows of."""
-    return path.startswith(_RECIPE_PREFIX)
+def is_tracked_path(path: str) -> bool:
+    """Whether a path is that of a variable that the model tracks, and not one that only recipe or loss lead to."""
+    return not path.startswith((_RECIPE_PREFIX, HIDDEN_PREFIX))
 
 
 def _walk(root: Any, *, stops: Callable[[Any], bool]) -> Iterator[tuple[str, Any]]:

@@ -1,0 +1,143 @@
+"""Variables that training uses and the model does not track.
+
+A model may reach a variable through a plain object, the closure of a function, or a global of a module. Keras does not
+know of it, but the compiled train step does: it holds every variable it reads. Those that nobody tracks are searched
+for from the model and the arguments of `compile`, through attributes, containers, closures and the globals that
+functions name, so that the same way leads to them in a rebuilt model.
+"""
+
+from __future__ import annotations
+
+import collections
+import inspect
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as tfk
+from tensorflow.python.ops import stateful_random_ops
+
+from keras_probckpt.errors import UnrecordableError
+from keras_probckpt.training.variables import HIDDEN_PREFIX
+
+__all__ = ["find_hidden", "find_located"]
+
+# Whose objects hold no variables of the user's; the search would get lost in them.
+_LIBRARIES = ("tensorflow", "keras", "tf_keras", "tensorflow_probability", "numpy", "builtins", "keras_probckpt")
+_MOST_OBJECTS = 100_000
+# What `compile` and `fit` leave on a model: a rebuilt one has it not, or otherwise.
+_LEFT_BY_FIT = frozenset(
+    {
+        "_compile_config",
+        "compiled_loss",
+        "compiled_metrics",
+        "history",
+        "optimizer",
+        "predict_function",
+        "test_function",
+        "train_function",
+        "train_tf_function",
+    }
+)
+
+
+def find_hidden(model: tfk.Model, known: Iterable[tf.Variable]) -> dict[str, tf.Variable]:
+    """Find the variables that the train step uses and nobody tracks.
+
+    Args:
+        model: A model; nothing is found before its train step was traced.
+        known: The variables that are saved without this.
+
+    Returns:
+        Variables by path.
+
+    Raises:
+        UnrecordableError: If no way leads to one of them. Names it.
+    """
+    tracked = {id(variable) for variable in (*known, *_of_keras(model))}
+    used = {id(variable): variable for variable in _used(model) if id(variable) not in tracked}
+    if not used:
+        return {}
+    located = {path: item for path, item in find_located(model).items() if id(item) in used}
+    lost = [used[key] for key in used.keys() - {id(variable) for variable in located.values()}]
+    if lost:
+        names = ", ".join(sorted(f"{variable.name!r} of shape {tuple(variable.shape)}" for variable in lost))
+        raise UnrecordableError(
+            where=f"the state of training: {names}",
+            problem="training uses this variable, but neither the model nor its loss leads to it",
+            advice="Make it an attribute of the model or of one of its layers.",
+        )
+    return located
+
+
+def find_located(model: tfk.Model) -> dict[str, tf.Variable]:
+    """Find every variable that plain Python leads to from a model and its compile arguments, by path."""
+    compiled = getattr(getattr(model, "_compile_config", None), "config", {})
+    pending = collections.deque([("model", model), ("compile", compiled)])
+    seen = {id(model), id(compiled)}
+    found = {}
+    while pending and len(seen) < _MOST_OBJECTS:
+        path, parent = pending.popleft()
+        for name, child in _children(parent):
+            if id(child) in seen:
+                continue
+            seen.add(id(child))
+            if isinstance(child, tf.Variable):
+                found[f"{HIDDEN_PREFIX}{path}/{name}"] = child
+            else:
+                pending.append((f"{path}/{name}", child))
+    return found
+
+
+def _used(model: tfk.Model) -> Iterator[tf.Variable]:
+    step: Any = getattr(model, "train_tf_function", None)
+    if hasattr(step, "_list_all_concrete_functions"):
+        for function in step._list_all_concrete_functions():
+            yield from function.graph.variables
+
+
+def _of_keras(model: tfk.Model) -> Iterator[tf.Variable]:
+    """Variables in which Keras keeps count of training; they are no state of the model."""
+    for metric in model.metrics:
+        yield from metric.variables
+    counters = ("_train_counter", "_test_counter", "_predict_counter", "_steps_per_execution")
+    for name in counters:
+        counter = getattr(model, name, None)
+        if isinstance(counter, tf.Variable):
+            yield counter
+    if stateful_random_ops.global_generator is not None:  # TensorFlow's accessor would make one.
+        yield stateful_random_ops.global_generator.state
+
+
+def _children(parent: Any) -> list[tuple[str, Any]]:
+    items = getattr(parent, "__wrapped__", parent) if isinstance(parent, (dict, tuple)) else parent
+    if isinstance(items, Mapping):
+        return [(str(key), item) for key, item in items.items()]
+    if isinstance(items, (list, tuple, set, frozenset)):
+        return [(str(index), item) for index, item in enumerate(items)]
+    if isinstance(parent, types.MethodType):
+        return [("self", parent.__self__), ("function", parent.__func__)]
+    if isinstance(parent, types.FunctionType):
+        return list(_reached_by(parent))
+    return [*_attributes(parent), *_functions_of(type(parent))]
+
+
+def _reached_by(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    reached = inspect.getclosurevars(function)
+    yield from reached.nonlocals.items()
+    yield from ((name, item) for name, item in reached.globals.items() if not isinstance(item, types.ModuleType))
+
+
+def _attributes(parent: Any) -> list[tuple[str, Any]]:
+    is_foreign = type(parent).__module__.partition(".")[0] in _LIBRARIES
+    if isinstance(parent, (type, types.ModuleType)) or (is_foreign and not isinstance(parent, tf.Module)):
+        return []
+    attributes = getattr(parent, "__dict__", {})
+    return [(name, attributes[name]) for name in sorted(attributes) if name not in _LEFT_BY_FIT]
+
+
+def _functions_of(cls: type) -> Iterator[tuple[str, Any]]:
+    for owner in cls.__mro__:
+        if owner.__module__.partition(".")[0] not in _LIBRARIES:
+            yield from ((name, item) for name, item in vars(owner).items() if isinstance(item, types.FunctionType))

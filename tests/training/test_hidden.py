@@ -1,0 +1,101 @@
+"""Variables that training uses and the model does not track."""
+
+from __future__ import annotations
+
+import pathlib
+import types
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+import tf_keras as tfk
+
+from keras_probckpt import ProbCheckpoint, inspect_checkpoint, restore_latest
+from keras_probckpt.errors import UnrecordableError
+from keras_probckpt.training.hidden import find_hidden
+from keras_probckpt.training.variables import find_variables
+
+X = np.ones((8, 2), np.float32)
+
+KL_WEIGHT = tf.Variable(0.5, trainable=False)
+
+
+def weighted_loss(y: Any, prediction: Any) -> Any:
+    """Read a global variable of this module."""
+    return -prediction.log_prob(y) * KL_WEIGHT
+
+
+class Scaled(tfk.Model):
+    """A model that keeps a variable where Keras does not look."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = tfk.layers.Dense(2)
+        self.likelihood = tfp.layers.IndependentNormal(1)
+        self.scale = types.SimpleNamespace(value=tf.Variable(2.0))
+
+    def call(self, inputs: Any) -> Any:
+        """Scale by the untracked variable."""
+        return self.likelihood(self.dense(inputs) * self.scale.value)
+
+
+class Slotted:
+    """Holds a variable out of reach of any search through attributes."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = tf.Variable(3.0, name="out_of_reach")
+
+
+class OutOfReach(Scaled):
+    """A model with such a variable."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = Slotted()
+
+
+def trained(model: tfk.Model, *callbacks: tfk.callbacks.Callback) -> tfk.Model:
+    """Compile and fit a model for one epoch."""
+    model.compile("sgd", weighted_loss)
+    model.fit(X, X[:, :1], verbose=0, callbacks=list(callbacks))
+    return model
+
+
+def test_a_model_that_tracks_all_it_uses_hides_nothing() -> None:
+    """Metrics, counters and optimizers are not taken for hidden state."""
+    model = tfk.Sequential([tfk.layers.Dense(2), tfk.layers.BatchNormalization(), tfp.layers.IndependentNormal(1)])
+    model.compile("adam", lambda y, prediction: -prediction.log_prob(y), metrics=["mae"], steps_per_execution=2)
+    model.fit(X, X[:, :1], batch_size=2, verbose=0)
+    known = find_variables(model)
+
+    hidden = find_hidden(model, (*known.model.values(), *known.optimizers.values()))
+
+    assert hidden == {}
+
+
+def test_hidden_variables_are_saved_and_restored(tmp_path: pathlib.Path) -> None:
+    """One in a plain object of the model and one that the loss finds in its module come back with their values."""
+    model = Scaled()
+    model.scale.value.assign(5.0)
+    KL_WEIGHT.assign(0.25)
+    trained(model, ProbCheckpoint(tmp_path, monitor="loss"))
+    KL_WEIGHT.assign(0.5)
+
+    restored = restore_latest(tmp_path)
+
+    paths = [variable.path for variable in inspect_checkpoint(tmp_path).variables]
+    assert [path for path in paths if "~" in path] == ["hidden~/model/loss/KL_WEIGHT", "hidden~/model/scale/value"]
+    assert restored.scale.value.numpy() == 5.0
+    assert KL_WEIGHT.numpy() == 0.25
+
+
+def test_a_variable_nothing_leads_to_is_an_error_at_the_first_save(tmp_path: pathlib.Path) -> None:
+    """It would be lost in silence otherwise."""
+    with pytest.raises(UnrecordableError, match=r"'out_of_reach:0' of shape \(\).*neither the model nor its loss"):
+        trained(OutOfReach(), ProbCheckpoint(tmp_path, monitor="loss"))
+
+    assert [entry.name for entry in tmp_path.iterdir()] == [".lock"]

@@ -17,6 +17,8 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import tf_keras as tfk
+
 from keras_probckpt.errors import CheckpointError, MalformedRecipeError, UntrustedCheckpointError
 from keras_probckpt.format.requirements import requirements_of
 from keras_probckpt.recipe.codec import TAG, Decoder, Node, field
@@ -111,6 +113,8 @@ class Trust:
         found = find_registered(str(node.get("registered")), f"{module}>{name}")
         if found is None and module == "__main__" and self._trusts_all:
             found = _attribute(sys.modules["__main__"], name)
+        if not self._trusts_all and isinstance(found, type) and issubclass(found, tfk.layers.Lambda):
+            return None  # Keras and TFP make functions of text that a Lambda layer is given, by whatever argument.
         return found if is_referable(found) and _is_recorded_code(found, node) else None
 
     def _unpickled(self, index: int, decoder: Decoder, where: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from keras_probckpt.errors import DamagedCheckpointError
+from keras_probckpt.errors import DamagedCheckpointError, UnrecordableError
 from keras_probckpt.format import strict_json
 from keras_probckpt.format.digest import Buffer
 from keras_probckpt.format.tensors import decode_tensors, encode_tensors
@@ -49,14 +49,18 @@ class Contents:
 
 
 def encode_contents(contents: Contents) -> dict[str, list[Buffer]]:
-    """Lay contents out as files, by name, each as buffers to write one after the other. Arrays are not copied."""
+    """Lay contents out as files, by name, each as buffers to write one after the other. Arrays are not copied.
+
+    Raises:
+        UnrecordableError: If the recipe is more than its format holds, such as nested too deeply.
+    """
     recipe = {
         **contents.recipe,
         "variables": _described(contents.model),
         "optimizer_variables": _described(contents.optimizer or {}),
     }
     files: dict[str, list[Buffer]] = {
-        RECIPE_NAME: [strict_json.dumps(recipe)],
+        RECIPE_NAME: [_encoded(recipe)],
         MODEL_NAME: encode_tensors(contents.model),
     }
     if contents.recipe_arrays:
@@ -68,6 +72,15 @@ def encode_contents(contents: Contents) -> dict[str, list[Buffer]]:
     if contents.code is not None:
         files[CODE_NAME] = [contents.code]
     return files
+
+
+def _encoded(recipe: Mapping[str, Any]) -> bytes:
+    try:
+        return strict_json.dumps(recipe)
+    except ValueError as error:
+        raise UnrecordableError(
+            where="the model", problem=str(error), advice="Write a function that builds it and pass it as builder=."
+        ) from error
 
 
 def _described(arrays: Arrays) -> list[dict[str, Any]]:

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import tensorflow as tf
+import tf_keras as tfk
+
+from keras_probckpt.errors import UnrecordableError
+from tests.recipe.journeys import described, round_trip, trust_of, written
+
+
+def double(x: Any) -> Any:
+    """Stand for a function that can be imported."""
+    return 2 * x
+
+
+class Scale:
+    """Stand for a class that can be imported."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def apply(self, x: float) -> float:
+        """Stand for a method."""
+        return self.factor * x
+
+    @staticmethod
+    def halve(x: float) -> float:
+        """Stand for a function inside of a class."""
+        return x / 2
+
+
+def rebound(x: Any) -> Any:
+    """Stand for a function whose name is later given to another."""
+    return x + 1
+
+
+FIRST_OF_THE_NAME = rebound
+
+
+def rebound(x: Any) -> Any:  # type: ignore[no-redef]
+    """Stand for the other."""
+    return x + 2
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [(double, "double"), (Scale, "Scale"), (Scale.halve, "Scale.halve"), (Scale.apply, "Scale.apply")],
+)
+def test_what_can_be_imported_is_written_by_its_name(value: Any, name: str) -> None:
+    """No code travels with the checkpoint."""
+    stored = written(value)
+
+    assert stored.node == {"$": "import", "module": "tests.recipe.test_functions", "name": name}
+    assert stored.code is None
+    assert stored.read() is value
+
+
+def test_a_lambda_travels_with_its_source() -> None:
+    """People who decide on trust can read what it does."""
+    offset = 3
+
+    stored = written(lambda x: x + offset)
+
+    assert stored.node["$"] == "pickle"
+    assert stored.node["index"] == 0
+    assert "lambda x: x + offset" in stored.node["source"]
+    assert stored.code is not None
+    assert stored.read()(1) == 4
+
+
+def test_a_function_of_a_script_travels_by_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though it has a name there: the process that restores runs another script."""
+
+    def lower(x: Any) -> Any:
+        return x - 1
+
+    lower.__module__, lower.__qualname__ = "__main__", "lower"
+    monkeypatch.setattr(sys.modules["__main__"], "lower", lower, raising=False)
+
+    stored = written(lower)
+
+    assert (stored.node["$"], stored.node["module"], stored.node["name"]) == ("pickle", "__main__", "lower")
+    monkeypatch.undo()
+    assert stored.read()(1) == 0
+
+
+def test_a_function_whose_name_now_means_another_travels_by_value() -> None:
+    """Its name would find the wrong one."""
+    stored = written([FIRST_OF_THE_NAME, rebound])
+
+    assert [node["$"] for node in stored.node] == ["pickle", "import"]
+    assert [function(0) for function in stored.read()] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(functools.partial(double, x=4), 8), (functools.partial(Scale(3.0).apply, 2.0), 6.0)]
+)
+def test_a_partial_function_travels_by_value(value: Callable[[], Any], expected: float) -> None:
+    """It has no name of its own."""
+    assert round_trip(value)() == expected
+
+
+def test_a_method_of_an_object_travels_with_it() -> None:
+    """The object is part of what it does."""
+    assert round_trip(Scale(3.0).apply)(2.0) == 6.0
+
+
+def test_a_function_in_two_places_is_kept_once() -> None:
+    """And is one function again."""
+
+    def local(x: Any) -> Any:
+        return x
+
+    stored = written([local, local])
+
+    assert [node["index"] for node in stored.node] == [0, 0]
+    first, second = stored.read()
+    assert first is second
+
+
+def test_a_function_that_holds_what_cannot_be_pickled_is_named() -> None:
+    """With its place in the source, and the ways out."""
+    lock = threading.Lock()
+
+    def guarded(x: Any) -> Any:
+        with lock:
+            return x
+
+    with pytest.raises(UnrecordableError) as caught:
+        written(guarded)
+    assert "guarded (" in caught.value.where
+    assert "test_functions.py:" in caught.value.where
+    assert "cannot pickle '_thread.lock' object" in caught.value.problem
+    assert "builder=" in caught.value.advice
+
+
+def compiled(loss: Callable[..., Any]) -> tfk.Model:
+    """Compile a small model with a loss."""
+    model = tfk.Sequential([tfk.layers.Dense(1, input_shape=(2,))])
+    model.compile("sgd", loss=loss)
+    return model
+
+
+def test_a_loss_that_cannot_be_pickled_leaves_the_model_recordable() -> None:
+    """It comes back uncompiled, and the recipe says why; nothing of the loss is kept."""
+    lock = threading.Lock()
+
+    recipe = described(compiled(lambda y, p: tf.reduce_mean((y - p) ** 2) if lock else 0.0))
+
+    assert recipe.document["compile"]["arguments"] is None
+    assert "_thread.lock" in recipe.document["compile"]["reason"]
+    assert "<lambda> (" in recipe.document["compile"]["reason"]
+    assert recipe.code is None
+
+
+def test_a_loss_that_can_be_pickled_is_kept() -> None:
+    """The usual negative log-likelihood."""
+    recipe = described(compiled(lambda y, p: tf.reduce_mean((y - p) ** 2)))
+
+    assert recipe.document["compile"]["arguments"]["loss"]["$"] == "pickle"
+    assert recipe.code is not None
+
+
+@pytest.mark.parametrize("value", [tf.nn.relu, tfk.losses.mse, tfk.layers.Dense])
+def test_what_the_libraries_define_is_neither_imported_nor_pickled(value: Any) -> None:
+    """It is in the closed tables."""
+    assert written(value).read(trust_of("unsigned")) is value

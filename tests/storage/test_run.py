@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import gc
+import pathlib
+import re
+
+import pytest
+
+from keras_probckpt.errors import RunLockedError
+from keras_probckpt.storage.run import RunWriter
+from tests.conftest import FreshPython
+from tests.storage.samples import files_of, manifest_of, names_in
+
+WRITE = (
+    "import pathlib, sys; from keras_probckpt.storage.run import RunWriter;"
+    "writer = RunWriter(pathlib.Path(sys.argv[1])); writer.open(); writer.close()"
+)
+
+
+def commit(writer: RunWriter, step: int) -> None:
+    """Commit a small checkpoint."""
+    writer.commit(f"step-{step}", manifest=manifest_of(step, run=writer.run), files=files_of(step))
+
+
+def test_each_writer_writes_a_run_of_its_own(tmp_path: pathlib.Path) -> None:
+    """Told apart by eight hexadecimal digits."""
+    runs = {RunWriter(tmp_path).run for _ in range(20)}
+
+    assert len(runs) == 20
+    assert all(re.fullmatch("[0-9a-f]{8}", run) for run in runs)
+
+
+def test_making_a_writer_touches_nothing(tmp_path: pathlib.Path) -> None:
+    """Only `open` does."""
+    RunWriter(tmp_path / "runs" / "exp1")
+
+    assert names_in(tmp_path) == []
+
+
+def test_an_open_writer_holds_the_directory_until_it_is_closed(
+    tmp_path: pathlib.Path, fresh_python: FreshPython
+) -> None:
+    """Against other processes."""
+    writer = RunWriter(tmp_path / "run")
+    writer.open()
+    refused = fresh_python("-c", WRITE, str(tmp_path / "run"), succeeds=False)
+    writer.close()
+    allowed = fresh_python("-c", WRITE, str(tmp_path / "run"))
+
+    assert "RunLockedError" in refused.stderr
+    assert allowed.returncode == 0
+
+
+def test_what_is_committed_is_known_in_order(tmp_path: pathlib.Path) -> None:
+    """With its place and the signature of this user."""
+    with_two = RunWriter(tmp_path)
+    with_two.open()
+    commit(with_two, 2)
+    commit(with_two, 1)
+
+    assert [(info.step, info.name, info.signature) for info in with_two.infos] == [
+        (2, "step-2", "own"),
+        (1, "step-1", "own"),
+    ]
+    with_two.close()
+
+
+def test_a_checkpoint_that_replaces_another_is_known_once(tmp_path: pathlib.Path) -> None:
+    """As the newest."""
+    writer = RunWriter(tmp_path)
+    writer.open()
+    for step in (1, 2):
+        commit(writer, step)
+    replaced = writer.infos[0]
+    writer.commit("step-1", manifest=manifest_of(9, run=writer.run), files=files_of(9))
+
+    assert [info.step for info in writer.infos] == [2, 9]
+    assert replaced not in writer.infos
+    assert [info.step for info in writer.store.scan().checkpoints] == [2, 9]
+    writer.close()
+
+
+def test_what_is_removed_is_forgotten(tmp_path: pathlib.Path) -> None:
+    """On disk too."""
+    writer = RunWriter(tmp_path)
+    writer.open()
+    for step in (1, 2):
+        commit(writer, step)
+
+    writer.remove(writer.infos[0])
+
+    assert [info.step for info in writer.infos] == [2]
+    assert "step-1" not in names_in(tmp_path)
+    writer.close()
+
+
+def test_opening_clears_up_after_a_writer_that_died(tmp_path: pathlib.Path) -> None:
+    """And leaves what is none of ours."""
+    (tmp_path / ".step-1.partial-9999999999-0123456789abcdef").mkdir()
+    (tmp_path / "notes").mkdir()
+    writer = RunWriter(tmp_path)
+
+    writer.open()
+
+    assert names_in(tmp_path) == [".lock", "notes"]
+    writer.close()
+
+
+def test_a_later_writer_of_the_process_takes_the_directory_over(tmp_path: pathlib.Path) -> None:
+    """In a notebook the earlier one may live on in the traceback of a training that failed."""
+    earlier, later = RunWriter(tmp_path), RunWriter(tmp_path)
+    earlier.open()
+    later.open()
+
+    commit(later, 1)
+
+    assert [info.step for info in later.infos] == [1]
+    with pytest.raises(RunLockedError, match="a later callback or manager of this process"):
+        earlier.require_open()
+    later.close()
+
+
+def test_a_writer_that_was_taken_over_can_take_back_when_it_is_asked_to(tmp_path: pathlib.Path) -> None:
+    """`open` says that this is meant; mere use does not."""
+    earlier, later = RunWriter(tmp_path), RunWriter(tmp_path)
+    earlier.open()
+    later.open()
+
+    earlier.open()
+
+    earlier.require_open()
+    with pytest.raises(RunLockedError):
+        later.require_open()
+    earlier.close()
+
+
+def test_a_writer_opens_itself_when_it_is_first_used(tmp_path: pathlib.Path) -> None:
+    """And again after it was closed; while it is open nothing happens."""
+    writer = RunWriter(tmp_path)
+
+    writer.require_open()
+    writer.require_open()
+    commit(writer, 1)
+    writer.close()
+    writer.require_open()
+    commit(writer, 2)
+
+    assert [info.step for info in writer.infos] == [1, 2]
+    writer.close()
+
+
+def test_opening_twice_is_opening_once(tmp_path: pathlib.Path) -> None:
+    """The writer does not lock itself out."""
+    writer = RunWriter(tmp_path)
+
+    writer.open()
+    writer.open()
+
+    commit(writer, 1)
+    writer.close()
+    writer.close()
+
+
+def test_a_writer_that_is_gone_stands_in_nobodys_way(tmp_path: pathlib.Path) -> None:
+    """Nobody has to close what nobody has."""
+    RunWriter(tmp_path).open()
+    gc.collect()
+    writer = RunWriter(tmp_path)
+
+    writer.open()
+
+    writer.close()
+
+
+def test_writers_of_two_directories_do_not_meet(tmp_path: pathlib.Path) -> None:
+    """Each holds its own."""
+    first, second = RunWriter(tmp_path / "a"), RunWriter(tmp_path / "b")
+
+    first.open()
+    second.open()
+
+    first.require_open()
+    second.require_open()
+    first.close()
+    second.close()

@@ -261,8 +261,8 @@ class OutputMismatchError(CheckpointError):
         lines = "\n".join(f"  - {difference}" for difference in self.differences)
         return (
             f"The model rebuilt from {self.path} returns something else than the one that was saved:\n{lines}\n"
-            "It was not handed over. Restore with the code the model was saved with, or pass skip_mismatch=True to "
-            "take it as it is."
+            "Nothing was loaded into a model of yours. Restore with the code the model was saved with, or pass "
+            "skip_mismatch=True to take it as it is."
         )
 
 

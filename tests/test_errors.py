@@ -25,6 +25,9 @@ EXAMPLES: list[errors.CheckpointError] = [
     errors.UntrustedCheckpointError(
         path="step-0000000001", reason="it is unsigned", requirements=("import os.system",), allow="trusted=['os']"
     ),
+    errors.OutputMismatchError(
+        path="step-0000000001", differences=("output['distribution']: saved ['Normal'], rebuilt ['Laplace']",)
+    ),
     errors.VariableMismatchError(
         path="step-0000000001",
         missing=("layer-0/kernel",),
@@ -122,6 +125,7 @@ def test_a_message_says_what_was_not_done(error: errors.CheckpointError) -> None
             errors.UntrustedCheckpointError(path="p", reason="r", requirements=(), allow="trusted=['m']"),
             "pass trusted=['m']; or give the code yourself with custom_objects= or builder=",
         ),
+        (errors.OutputMismatchError(path="p", differences=()), "pass skip_mismatch=True to take it as it is"),
         (errors.VariableMismatchError(path="p"), "pass skip_mismatch=True to load what fits"),
     ],
     ids=lambda value: "" if isinstance(value, str) else name_of(value),

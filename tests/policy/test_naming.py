@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_probckpt.policy.naming import format_name, is_template, next_run_number, placeholders_of, step_name
+from keras_probckpt.policy.naming import (
+    format_name,
+    is_template,
+    next_run_number,
+    placeholders_of,
+    require_plain_parents,
+    step_name,
+)
 from keras_probckpt.records import CheckpointInfo, Manifest
 
 
@@ -231,3 +238,15 @@ def test_any_format_of_a_known_name_gives_a_plain_name_or_an_error(field: str, s
     outcome = outcome_of(template)
 
     assert repr(template) in outcome or 0 < len(outcome.encode()) <= 200
+
+
+def test_a_placeholder_before_the_last_part_is_refused_by_name() -> None:
+    """One run has one directory, so what precedes the last part is the same for all of its checkpoints."""
+    with pytest.raises(ValueError, match=r"a placeholder in '{epoch}'.* only the last part of a filepath may hold"):
+        require_plain_parents(("runs", "{epoch}", "model"))
+
+
+@pytest.mark.parametrize("parts", [(), ("runs",), ("{epoch:02d}",), ("/", "runs", "exp1"), ("runs", "{epoch}-{loss}")])
+def test_a_placeholder_in_the_last_part_alone_is_fine(parts: tuple[str, ...]) -> None:
+    """So is none at all."""
+    require_plain_parents(parts)

@@ -90,3 +90,23 @@ def test_the_rules_are_checked_and_a_template_keeps_all() -> None:
     assert kept.removals(as_infos({1: 0.9, 2: 0.5, 3: 0.7})) == []
     with pytest.raises(ValueError, match="save_top_k must be at least -1, got -2"):
         selection_for(objective=LEAST_LOSS, save_top_k=-2)
+
+
+def test_a_monitor_among_the_metrics_is_no_problem() -> None:
+    """Nor is one that nobody asked for."""
+    assert selection_for(objective=LEAST_LOSS).problem_with({"val_loss": 1.0}) == ""
+    assert selection_for(objective=None).problem_with({}) == ""
+
+
+def test_a_missing_monitor_is_named_with_what_there_is_and_what_is_closest() -> None:
+    """The typo is seen where it was made, and what it costs is said."""
+    logs = {"loss": 1.0, "val_los": 2.0}
+
+    assert selection_for(objective=LEAST_LOSS).problem_with(logs) == (
+        "The monitor 'val_loss' is not among the metrics, so the checkpoint is saved without a rank. There are: loss, "
+        "val_los. Did you mean 'val_los'?"
+    )
+    assert selection_for(objective=LEAST_LOSS, save_best_only=True).problem_with({}) == (
+        "The monitor 'val_loss' is not among the metrics, so the checkpoint is not saved while it is missing. "
+        "There are: none."
+    )

@@ -234,8 +234,8 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
             return
         if self.monitor in self._seen_logs:
             warnings.warn(
-                f"No checkpoint was saved in {manager.directory}: {self.monitor} was never finite and better than "
-                f"{self.best}.",
+                f"No checkpoint was saved in {manager.directory}: no value of {self.monitor} was finite, better than "
+                f"{self.best} and past the epochs that start_from_epoch passes over.",
                 stacklevel=2,
             )
             return

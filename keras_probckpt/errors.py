@@ -122,15 +122,18 @@ class MonitorNotFoundError(CheckpointError):
     """No checkpoint carries a usable value of the monitored quantity, so none is best."""
 
     path: str
-    monitor: str
+    monitor: str | None
     available: tuple[str, ...]
     closest: str | None = None
 
     def __str__(self) -> str:
         hint = f" Did you mean {self.closest!r}?" if self.closest else ""
         usable = ", ".join(repr(name) for name in self.available) or "none"
+        found = (
+            f"has no finite value of the monitor {self.monitor!r}" if self.monitor else "was saved without a monitor"
+        )
         return (
-            f"{self.path} has no finite value of the monitor {self.monitor!r}, so no checkpoint is best.{hint} "
+            f"{self.path} {found}, so no checkpoint is best.{hint} "
             f"Monitors that could be used instead: {usable}. Nothing was loaded. "
             f"Pass monitor=, or take the newest with restore_latest."
         )

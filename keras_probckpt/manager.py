@@ -18,14 +18,21 @@ from keras_probckpt.format import strict_json
 from keras_probckpt.policy.naming import format_name, is_template, next_run_number, require_plain_parents, step_name
 from keras_probckpt.policy.objective import objective_for
 from keras_probckpt.policy.selection import Candidate, selection_for
-from keras_probckpt.recipe.document import Recipe, RecipeBook, require_tf_keras_model
+from keras_probckpt.recipe.document import Recipe, RecipeBook, RecipeReader, require_tf_keras_model
+from keras_probckpt.recipe.trust import Trust
 from keras_probckpt.records import CheckpointInfo, Manifest
 from keras_probckpt.storage.contents import CheckpointReader, Contents, encode_contents
 from keras_probckpt.storage.run import RunWriter
 from keras_probckpt.training.assignment import build_optimizers, finish_preprocessing, put_back
 from keras_probckpt.training.hidden import find_hidden
 from keras_probckpt.training.snapshot import snapshot_of
-from keras_probckpt.training.variables import ModelVariables, find_layers, find_variables, with_recipe_variables
+from keras_probckpt.training.variables import (
+    ModelVariables,
+    find_layers,
+    find_variables,
+    is_tracked_path,
+    with_recipe_variables,
+)
 from keras_probckpt.training.versions import library_versions
 
 if TYPE_CHECKING:
@@ -180,9 +187,12 @@ class CheckpointManager:
             UnrecordableError: If a part of the model cannot be written down.
             CheckpointWriteError: If the file system refused. What was committed before is untouched.
             RunLockedError: If another writer holds the directory.
+            ValueError: If `step` is less than that of the last save: the newest would not be the latest.
             KeyError: If the directory's template asks for a metric that there is not.
         """
         logs = {name: float(value) for name, value in (metrics or {}).items()}
+        if self.latest is not None and step < self.latest.step:
+            raise ValueError(f"step went back: {self.latest.step} was saved before, got {step}. Nothing was saved.")
         self._require_open()
         self._warn_of_missing_monitor(logs)
         if not self._selection.wants(Candidate(step=step, epoch=epoch, batch=batch, logs=logs), self._writer.infos):
@@ -231,8 +241,19 @@ class CheckpointManager:
         found = self._writer.store.scan().checkpoints
         if not found:
             return None
-        self._put_back_weights(self._reader(found[-1]))
+        reader = self._reader(found[-1])
+        self._build(reader)
+        self._put_back_weights(reader)
         return found[-1]
+
+    def _build(self, reader: CheckpointReader) -> None:
+        """Give the model the variables that its first call would, as it was called when it was saved."""
+        saved = {path for path in reader.read_model() if is_tracked_path(path)}
+        trust = Trust(reader.info, read_code=reader.read_code)
+        recipe = RecipeReader(reader.read_recipe(), arrays=reader.read_recipe_arrays(), trust=trust)
+        recipe.call_symbolically(
+            lambda: find_layers(self.model), is_complete=lambda: saved <= find_variables(self.model).model.keys()
+        )
 
     def _reader(self, info: CheckpointInfo) -> CheckpointReader:
         return CheckpointReader(self._writer.store, info)

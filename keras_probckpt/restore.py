@@ -209,8 +209,8 @@ def _objective_of(
 
 def _no_monitor(path: Path, found: tuple[CheckpointInfo, ...], objective: Objective | None) -> MonitorNotFoundError:
     usable = sorted({name for info in found for name, value in info.logs.items() if math.isfinite(value)})
-    monitor = objective.monitor if objective else "None"
-    closest = difflib.get_close_matches(monitor, usable, n=1)
+    monitor = objective.monitor if objective else None
+    closest = difflib.get_close_matches(monitor or "", usable, n=1)
     return MonitorNotFoundError(
         path=str(path), monitor=monitor, available=tuple(usable), closest=closest[0] if closest else None
     )

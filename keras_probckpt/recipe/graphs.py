@@ -81,9 +81,22 @@ def _decode_functional(node: dict[str, Node], decoder: Decoder, where: str) -> A
         "name": field(node, "name", str, where),
     }
     model = call(tfk.Model, [], arguments, where)
+    _insert_apart(model, outputs)
     if node.get("trainable") is False:
         model.trainable = False
     return model
+
+
+def _insert_apart(model: Any, outputs: list[list[Any]]) -> None:
+    """Give a model the layers on which none of its outputs depends: those of `add_loss` and `add_metric`.
+
+    Source: `connect_ancillary_layers` of tf_keras, which does it when Keras itself loads such a model.
+    """
+    histories = [made[0]._keras_history for made in outputs if made]
+    known = {id(layer) for layer in model.layers}
+    apart = {id(item.layer): item.layer for item in histories if id(item.layer) not in known}
+    if apart:
+        model._insert_layers(list(apart.values()), [item.layer._inbound_nodes[item.node_index] for item in histories])
 
 
 def _make_call(item: Node, outputs: list[list[Any]], decoder: Decoder, where: str) -> list[Any]:

@@ -57,7 +57,12 @@ def _decode_object(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
         raise MalformedRecipeError(where=where, problem=f"{cls!r:.80} is not a class of tf_keras")
     if cls is tfk.layers.Lambda and not callable(arguments.get("function")):
         raise MalformedRecipeError(where=where, problem="the function of a Lambda layer is not a function")
-    return call(cls, [], arguments, where)
+    backward = arguments.get("backward_layer")
+    name = getattr(backward, "name", None)
+    made = call(cls, [], arguments, where)
+    if cls is tfk.layers.Bidirectional and backward is not None:
+        made.backward_layer._name = name  # Its constructor puts "backward_" before the name, which had it already.
+    return made
 
 
 def _config_of(value: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras as tfk
+from tf_keras.src.engine import base_layer
 
 from keras_probckpt.errors import MalformedRecipeError
 from keras_probckpt.recipe.codec import Decoder, Encoder, Kind, Node, field
@@ -49,10 +50,15 @@ _NAMESPACES: dict[str, Any] = {
 # fmt: off
 _TENSOR_FUNCTIONS = (
     "argsort", "boolean_mask", "broadcast_to", "case", "cast", "clip_by_norm", "clip_by_value", "concat",
-    "convert_to_tensor", "expand_dims", "eye", "fill", "gather", "gather_nd", "identity", "linspace", "meshgrid",
-    "norm", "one_hot", "ones", "ones_like", "pad", "range", "rank", "repeat", "reshape", "reverse", "roll",
-    "sequence_mask", "shape", "size", "slice", "sort", "split", "squeeze", "stack", "stop_gradient",
-    "strided_slice", "tensordot", "tile", "transpose", "unstack", "where", "zeros", "zeros_like",
+    "convert_to_tensor", "einsum", "expand_dims", "eye", "fill", "gather", "gather_nd", "identity", "image.resize",
+    "linspace", "meshgrid", "norm", "one_hot", "ones", "ones_like", "pad", "random.normal", "random.uniform",
+    "range", "rank", "repeat", "reshape", "reverse", "roll", "searchsorted", "sequence_mask", "shape", "size",
+    "slice", "sort", "split", "squeeze", "stack", "stop_gradient", "strided_slice", "tensordot", "tile",
+    "transpose", "unstack", "where", "zeros", "zeros_like",
+    # What some of these, and of those in the namespaces, call: on a symbolic tensor Keras meets the inner function.
+    "compat.v1.boolean_mask", "compat.v1.floor_div", "compat.v1.gather", "compat.v1.gather_nd",
+    "compat.v1.nn.conv1d", "compat.v1.nn.embedding_lookup", "compat.v1.norm", "compat.v1.pad", "compat.v1.shape",
+    "compat.v1.size", "compat.v1.squeeze", "compat.v1.transpose",
 )
 # fmt: on
 
@@ -63,6 +69,9 @@ _LEFT_OUT = frozenset(
     {"TFSMLayer", "StringLookup", "IntegerLookup", "TextVectorization", "deserialize", "get", "serialize"}
     | {"fixed_unigram_candidate_sampler", "global_policy", "set_global_policy"}
 )
+
+# Made by `add_loss` and `add_metric` of a Functional model.
+_UNLISTED_LAYERS = (base_layer.AddLoss, base_layer.AddMetric)
 
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType)
 
@@ -78,7 +87,8 @@ def _entries() -> Iterator[tuple[str, Any]]:
             value = getattr(namespace, name)
             if not name.startswith("_") and name not in _LEFT_OUT and isinstance(value, (type, *_FUNCTIONS)):
                 yield f"{prefix}.{name}", value
-    yield from ((f"tf.{name}", getattr(tf, name)) for name in _TENSOR_FUNCTIONS)
+    yield from ((f"tf.{name}", functools.reduce(getattr, name.split("."), tf)) for name in _TENSOR_FUNCTIONS)
+    yield from ((f"tf_keras.layers.{cls.__name__}", cls) for cls in _UNLISTED_LAYERS)
     for name in ("Distribution", *_distribution_names()):
         yield from _methods(f"tfp.distributions.{name}", getattr(tfp.distributions, name))
 

@@ -58,13 +58,14 @@ class RunWriter:
             CheckpointWriteError: If nothing can be written there.
             InvalidKeyError: If the signing key is not one.
         """
-        earlier = _WRITERS.get(self.directory)
+        place = self.directory.resolve()  # One directory has many names: `..`, links.
+        earlier = _WRITERS.get(place)
         if earlier is not None and earlier is not self:
             earlier.close()
             earlier._is_superseded = True  # noqa: SLF001 - one of the same class
         if not self._lock.is_held:
             self._lock.acquire()
-        _WRITERS[self.directory] = self
+        _WRITERS[place] = self
         self._is_superseded = False
         self._store = CheckpointStore(LocalFileSystem(self.directory), keys=load_or_create_keys())
         self._store.sweep()

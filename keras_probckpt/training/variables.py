@@ -29,8 +29,8 @@ __all__ = [
 OPTIMIZERS = (tfk.optimizers.Optimizer, tfk.optimizers.legacy.Optimizer)
 # Each layer of a Sequential or Functional model is tracked twice; the other name, `layer-2`, counts all layers.
 _SECOND_NAME = "layer_with_weights-"
-# Keras keeps what `fit` compiles on the model; an optimizer an index by names that differ from process to process; TFP's
-# joint distributions the parts they made, by the number of the graph they made them in.
+# Keras keeps what `fit` compiles on the model; an optimizer an index by names that differ from process to process;
+# TFP's joint distributions the parts they made, by the number of the graph they made them in.
 _NO_STATE = frozenset(
     {"_index_dict", "_variables", "train_function", "train_tf_function", "test_function", "predict_function"}
     | {"_single_sample_distributions"}

@@ -120,6 +120,23 @@ def test_a_later_writer_of_the_process_takes_the_directory_over(tmp_path: pathli
     later.close()
 
 
+def test_one_directory_is_one_under_any_of_its_names(tmp_path: pathlib.Path) -> None:
+    """A path with `..` in it, or through a link, is no second directory."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    first = RunWriter(tmp_path / "run")
+    first.open()
+    second = RunWriter(tmp_path / "link")
+    third = RunWriter(tmp_path / "link" / ".." / "run")
+
+    second.open()
+    third.open()
+
+    with pytest.raises(RunLockedError, match="a later callback or manager of this process"):
+        second.require_open()
+    third.close()
+
+
 def test_a_writer_that_was_taken_over_can_take_back_when_it_is_asked_to(tmp_path: pathlib.Path) -> None:
     """`open` says that this is meant; mere use does not."""
     earlier, later = RunWriter(tmp_path), RunWriter(tmp_path)

@@ -28,7 +28,7 @@ from keras_probckpt.storage.filesystem import LocalFileSystem
 from keras_probckpt.storage.keys import load_keys
 from keras_probckpt.storage.store import CheckpointStore
 from keras_probckpt.training.assignment import Arrays, build_optimizers, finish_preprocessing, put_back
-from keras_probckpt.training.hidden import find_located
+from keras_probckpt.training.hidden import with_hidden_variables
 from keras_probckpt.training.variables import find_layers, find_variables, is_tracked_path, with_recipe_variables
 
 __all__ = ["restore_best", "restore_checkpoint", "restore_latest"]
@@ -270,8 +270,7 @@ def _put_back(
     path = str(reader.info.path)
     found, paths = with_recipe_variables(find_variables(model), recipe.variables)
     recipe.check_variables(dict(zip(sorted(recipe.variables), paths, strict=True)))
-    hidden = {} if all(map(is_tracked_path, saved)) else find_located(model)
-    variables = {**found.model, **{name: variable for name, variable in hidden.items() if name in saved}}
+    variables = with_hidden_variables(found, model, saved).model
     # What only the loss or the recorded constructor reached is of no use where neither was made.
     wanted = {name: array for name, array in saved.items() if name in variables or is_tracked_path(name)}
     put_back(variables, wanted, path=path, skip_mismatch=request.skip_mismatch)

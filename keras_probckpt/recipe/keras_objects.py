@@ -7,7 +7,11 @@ stays a function.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import types
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import tf_keras as tfk
@@ -21,6 +25,7 @@ __all__ = ["KERAS_KINDS", "base_arguments"]
 
 _LAYER_KEYWORDS = frozenset({"name", "trainable", "dtype", "batch_input_shape", "activity_regularizer"})
 _LEGACY_OPTIMIZER_KEYWORDS = frozenset({"clipnorm", "clipvalue", "global_clipnorm", "decay"})
+_LAMBDA = "<lambda>"
 _ABSENT = object()
 
 
@@ -69,12 +74,32 @@ def _config_of(value: Any) -> dict[str, Any]:
     if type(value) is tfk.layers.Lambda:  # Its get_config marshals the function.
         names = {"function": "function", "output_shape": "_output_shape", "mask": "mask", "arguments": "arguments"}
         return {**base_arguments(value), **{key: getattr(value, name) for key, name in names.items()}}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Keras warns of lambdas it would marshal; they are not taken from there.
+    with warnings.catch_warnings(), _under_a_name(_lambdas_in(value)):
+        warnings.simplefilter("ignore")
         config = dict(value.get_config())
     if config.get("optional") is False:  # Unknown to the oldest releases, which need not be told of its absence.
         del config["optional"]
     return config
+
+
+def _lambdas_in(value: Any) -> Iterator[types.FunctionType]:
+    holders = list(value._flatten_layers()) if isinstance(value, tfk.layers.Layer) else [value]
+    for item in itertools.chain.from_iterable(vars(holder).values() for holder in holders):
+        if isinstance(item, types.FunctionType) and item.__name__ == _LAMBDA:
+            yield item
+
+
+@contextlib.contextmanager
+def _under_a_name(lambdas: Iterator[types.FunctionType]) -> Iterator[None]:
+    """Let lambdas pass for named functions: `get_config` would marshal them, and fails where their source is gone."""
+    named = list(lambdas)
+    for function in named:
+        function.__name__ = "named"
+    try:
+        yield
+    finally:
+        for function in named:
+            function.__name__ = _LAMBDA
 
 
 def base_arguments(layer: tfk.layers.Layer) -> dict[str, Any]:

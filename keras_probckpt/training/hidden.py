@@ -9,6 +9,7 @@ functions name, so that the same way leads to them in a rebuilt model.
 from __future__ import annotations
 
 import collections
+import dataclasses
 import inspect
 import types
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,9 +20,9 @@ import tf_keras as tfk
 from tensorflow.python.ops import stateful_random_ops
 
 from keras_probckpt.errors import UnrecordableError
-from keras_probckpt.training.variables import HIDDEN_PREFIX
+from keras_probckpt.training.variables import HIDDEN_PREFIX, ModelVariables
 
-__all__ = ["find_hidden", "find_located"]
+__all__ = ["find_hidden", "find_located", "with_hidden_variables"]
 
 # Whose objects hold no variables of the user's; the search would get lost in them.
 _LIBRARIES = ("tensorflow", "keras", "tf_keras", "tensorflow_probability", "numpy", "builtins", "keras_probckpt")
@@ -88,6 +89,20 @@ def find_located(model: tfk.Model) -> dict[str, tf.Variable]:
             else:
                 pending.append((f"{path}/{name}", child))
     return found
+
+
+def with_hidden_variables(found: ModelVariables, model: tfk.Model, saved: Iterable[str]) -> ModelVariables:
+    """Add the variables that plain Python leads to, as far as a checkpoint has values for them.
+
+    Args:
+        found: The variables that the model tracks.
+        model: A live model, trained or not.
+        saved: Paths of the saved variables.
+    """
+    names = {path for path in saved if path.startswith(HIDDEN_PREFIX)}
+    located = find_located(model) if names else {}
+    hidden = {path: variable for path, variable in located.items() if path in names}
+    return dataclasses.replace(found, model={**found.model, **hidden})
 
 
 def _used(model: tfk.Model) -> Iterator[tf.Variable]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import logging
 import os
@@ -15,24 +14,14 @@ import tf_keras as tfk
 
 from keras_probckpt.errors import CheckpointNotFoundError
 from keras_probckpt.format import strict_json
+from keras_probckpt.manager.live_state import LiveState
 from keras_probckpt.policy.naming import format_name, is_template, next_run_number, require_plain_parents, step_name
 from keras_probckpt.policy.objective import objective_for
 from keras_probckpt.policy.selection import Candidate, selection_for
-from keras_probckpt.recipe.document import Recipe, RecipeBook, RecipeReader, require_tf_keras_model
-from keras_probckpt.recipe.trust import Trust
+from keras_probckpt.recipe.document import require_tf_keras_model
 from keras_probckpt.records import CheckpointInfo, Manifest
 from keras_probckpt.storage.contents import CheckpointReader, Contents, encode_contents
 from keras_probckpt.storage.run import RunWriter
-from keras_probckpt.training.assignment import build_optimizers, finish_preprocessing, put_back
-from keras_probckpt.training.hidden import find_hidden
-from keras_probckpt.training.snapshot import snapshot_of
-from keras_probckpt.training.variables import (
-    ModelVariables,
-    find_layers,
-    find_variables,
-    is_tracked_path,
-    with_recipe_variables,
-)
 from keras_probckpt.training.versions import library_versions
 
 if TYPE_CHECKING:
@@ -121,7 +110,7 @@ class CheckpointManager:
             names_each_checkpoint=self._template is not None,
         )
         self._save_weights_only = save_weights_only
-        self._recipes = RecipeBook(builder=builder, builder_kwargs=builder_kwargs)
+        self._state = LiveState(builder=builder, builder_kwargs=builder_kwargs)
         self._custom_metadata = dict(custom_metadata or {})
         _require_plain(self._custom_metadata)
         self._on_commit = tuple(on_commit)
@@ -198,15 +187,8 @@ class CheckpointManager:
         if not self._selection.wants(Candidate(step=step, epoch=epoch, batch=batch, logs=logs), self._writer.infos):
             return False
         name = self._name_for(step, epoch=epoch, batch=batch, logs=logs)
-        recipe, variables = self._described()
-        contents = Contents(
-            recipe=recipe.document,
-            recipe_arrays=recipe.arrays,
-            code=recipe.code,
-            model=snapshot_of(variables.model),
-            optimizer=None if self._save_weights_only else snapshot_of(variables.optimizers),
-            training=None if self._save_weights_only else {"step": step, "epoch": epoch, "batch": batch},
-        )
+        training = {"step": step, "epoch": epoch, "batch": batch}
+        contents = self._state.take(self.model, is_weights_only=self._save_weights_only, training=training)
         manifest = self._manifest(step, epoch=epoch, batch=batch, logs=logs)
         self._commit(name, manifest, contents)
         return True
@@ -227,7 +209,7 @@ class CheckpointManager:
         if best is None:
             problem = "this run has none with a finite score of the monitor"
             raise CheckpointNotFoundError(path=str(self.directory), problem=problem, advice="The model is as it was.")
-        self._put_back(best)
+        self._state.put_back(self.model, self._reader(best), is_weights_only=False)
         return best
 
     def restore_newest(self) -> CheckpointInfo | None:
@@ -241,35 +223,11 @@ class CheckpointManager:
         found = self._writer.store.scan().checkpoints
         if not found:
             return None
-        reader = self._reader(found[-1])
-        self._build(reader)
-        self._put_back_weights(reader)
+        self._state.put_back(self.model, self._reader(found[-1]), is_weights_only=True)
         return found[-1]
-
-    def _build(self, reader: CheckpointReader) -> None:
-        """Give the model the variables that its first call would, as it was called when it was saved."""
-        saved = {path for path in reader.read_model() if is_tracked_path(path)}
-        trust = Trust(reader.info, read_code=reader.read_code)
-        recipe = RecipeReader(reader.read_recipe(), arrays=reader.read_recipe_arrays(), trust=trust)
-        recipe.call_symbolically(
-            lambda: find_layers(self.model), is_complete=lambda: saved <= find_variables(self.model).model.keys()
-        )
 
     def _reader(self, info: CheckpointInfo) -> CheckpointReader:
         return CheckpointReader(self._writer.store, info)
-
-    def _put_back(self, info: CheckpointInfo) -> None:
-        reader = self._reader(info)
-        self._put_back_weights(reader)
-        optimizer = reader.read_optimizer()
-        if optimizer is not None:
-            build_optimizers(self.model, optimizer)
-            put_back(find_variables(self.model).optimizers, optimizer, path=str(info.path))
-
-    def _put_back_weights(self, reader: CheckpointReader) -> None:
-        _, variables = self._described()
-        put_back(variables.model, reader.read_model(), path=str(reader.info.path))
-        finish_preprocessing(self.model)
 
     def close(self) -> None:
         """Finish what is pending and give the directory back; a later `save` goes on with the run."""
@@ -292,17 +250,6 @@ class CheckpointManager:
         if self._template is not None:
             return format_name(self._template, epoch=epoch, batch=batch, step=step, logs=logs)
         return step_name(step, run=self._writer.run, run_number=self._run_number)
-
-    def _described(self) -> tuple[Recipe, ModelVariables]:
-        """Describe the model, and find all the variables that the description speaks of."""
-        found = find_variables(self.model)
-        recipe = self._recipes.recipe_of(
-            self.model, paths=(*found.model, *found.optimizers), find_layers=lambda: find_layers(self.model)
-        )
-        variables, paths = with_recipe_variables(found, dict(enumerate(recipe.variables)))
-        hidden = find_hidden(self.model, (*variables.model.values(), *variables.optimizers.values()))
-        variables = dataclasses.replace(variables, model={**variables.model, **hidden})
-        return dataclasses.replace(recipe, document={**recipe.document, "recipe_variables": paths}), variables
 
     def _manifest(self, step: int, *, epoch: int | None, batch: int | None, logs: Mapping[str, float]) -> Manifest:
         return Manifest(

@@ -185,8 +185,9 @@ def test_a_writer_that_is_gone_stands_in_nobodys_way(tmp_path: pathlib.Path) -> 
     gc.collect()
     writer = RunWriter(tmp_path)
 
-    commit(writer, 1)
+    writer.open()
 
+    commit(writer, 1)
     assert [info.step for info in writer.infos] == [1]
     writer.close()
 
@@ -198,6 +199,8 @@ def test_writers_of_two_directories_do_not_meet(tmp_path: pathlib.Path) -> None:
     first.open()
     second.open()
 
+    first.require_open()
+    second.require_open()
     commit(first, 1)
     commit(second, 2)
     assert [info.step for info in first.infos] == [1]

@@ -3,19 +3,34 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import pickle
 import shutil
 
+import blake3
 import numpy as np
 import pytest
 import tensorflow_probability as tfp
 
 from keras_probckpt import errors, inspect_checkpoint, restore_checkpoint, verify_checkpoint
+from keras_probckpt.format.manifest import FORMAT_VERSION
 from keras_probckpt.storage.keys import KEY_VARIABLE
 from tests.conftest import FreshPython
-from tests.golden.generate_v1 import KEY, OTHER_KEY, PLACE, REFUSALS, checkpoints_in, write_must_load
+from tests.golden.attacks import CANARY
+from tests.golden.generate_v1 import (
+    PLACE,
+    REFUSALS,
+    checkpoints_in,
+    digests_of,
+    write_digests,
+    write_must_load,
+)
 from tests.golden.models import MODELS, outputs_of, variables_of
+from tests.golden.refusals import KEY, OTHER_KEY
 
 MUST_LOAD = tuple(checkpoints_in(PLACE / "must_load"))
+DIGESTS = PLACE.parent / "DIGESTS"
+FIRST_LINES = 192
+DIGEST_OF_FIRST_LINES = "bd7a77560e36f747fda10df8a4f552adb14b1dfc2d112bfd20427341345a3b72"
 MUST_REFUSE = PLACE / "must_refuse"
 INDEX = json.loads((MUST_REFUSE / "INDEX.json").read_text(encoding="utf-8"))
 
@@ -63,13 +78,34 @@ def test_every_model_is_there_from_both_ends_of_the_supported_range() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(INDEX))
-def test_a_checkpoint_that_must_be_refused_is_refused_for_its_reason(name: str) -> None:
-    """The error is the one of the index, and its message says what is wrong."""
+def test_a_checkpoint_that_must_be_refused_is_refused_for_its_reason(
+    name: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error is the one of the index, its message says what is wrong, and nothing was made, as code of it would."""
+    monkeypatch.chdir(tmp_path)
+
     with pytest.raises(getattr(errors, INDEX[name]["error"])) as caught:
         restore_checkpoint(MUST_REFUSE / name)
 
     assert type(caught.value).__name__ == INDEX[name]["error"]
     assert INDEX[name]["message"] in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_code_in_the_attacks_does_run_where_it_is_read(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or its absence would prove nothing."""
+    monkeypatch.chdir(tmp_path)
+
+    pickle.loads((MUST_REFUSE / "pickled-code" / "code.pickle").read_bytes())  # noqa: S301 - it makes a directory
+
+    assert [path.name for path in tmp_path.iterdir()] == [CANARY]
+
+
+def test_every_refusal_has_a_line_that_says_why() -> None:
+    """Each another."""
+    assert len({entry["why"] for entry in INDEX.values()}) == len(INDEX) >= 40
 
 
 def test_the_index_names_what_is_there() -> None:
@@ -80,9 +116,47 @@ def test_the_index_names_what_is_there() -> None:
     assert all(entry["why"] for entry in INDEX.values())
 
 
+def test_the_golden_files_are_those_of_the_list() -> None:
+    """Each has the digest that it had when it was added, and none is there that is not listed, or is missing."""
+    listed = dict(reversed(line.split(" ", 1)) for line in DIGESTS.read_text(encoding="utf-8").splitlines())
+
+    assert digests_of(PLACE.parent) == listed
+
+
+def test_the_list_of_golden_files_only_grows() -> None:
+    """Lines are added at its end; those that were there first stay as they are."""
+    lines = DIGESTS.read_bytes().splitlines(keepends=True)
+
+    assert blake3.blake3(b"".join(lines[:FIRST_LINES])).hexdigest() == DIGEST_OF_FIRST_LINES
+
+
+def test_adding_to_the_list_changes_no_line_of_it(tmp_path: pathlib.Path) -> None:
+    """Not even that of a file which changed: the test of the list is what has to say so."""
+    golden = tmp_path / "golden"
+    (golden / "v1").mkdir(parents=True)
+    (golden / "v1" / "b").write_bytes(b"old")
+    write_digests(golden)
+    before = (golden / "DIGESTS").read_text(encoding="utf-8")
+    (golden / "v1" / "b").write_bytes(b"new")
+    (golden / "v1" / "a").write_bytes(b"")
+
+    write_digests(golden)
+
+    added = (golden / "DIGESTS").read_text(encoding="utf-8").removeprefix(before)
+    assert added == f"{blake3.blake3(b'').hexdigest()} v1/a\n"
+
+
+def test_every_version_of_the_format_has_its_golden_checkpoints() -> None:
+    """What a release wrote is read by every later one, so each version leaves some."""
+    versions = {int(path.name.removeprefix("v")) for path in PLACE.parent.glob("v*")}
+    written = {verify_checkpoint(checkpoint).format_version for checkpoint in MUST_LOAD}
+
+    assert versions == written == set(range(1, FORMAT_VERSION + 1))
+
+
 def test_the_golden_files_stay_small() -> None:
     """They are cloned with every checkout."""
-    assert sum(path.stat().st_size for path in PLACE.rglob("*") if path.is_file()) < 200_000
+    assert sum(path.stat().st_size for path in PLACE.rglob("*") if path.is_file()) < 300_000
 
 
 def test_the_generator_leaves_what_is_there(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,13 +7,12 @@ Those of `must_load/<set>` are what this release writes; those of `must_refuse` 
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import pathlib
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import blake3
 import tf_keras as tfk
@@ -24,123 +23,12 @@ from keras_probckpt.records import CheckpointInfo
 from keras_probckpt.storage.filesystem import LocalFileSystem
 from keras_probckpt.storage.keys import KEY_VARIABLE
 from keras_probckpt.storage.store import CheckpointStore
+from tests.golden.attacks import ATTACKS
 from tests.golden.models import MODELS, X, Y, outputs_of, variables_of
+from tests.golden.refusals import DAMAGES, KEY, Refusal
 
 PLACE = pathlib.Path(__file__).parent / "v1"
-KEY = "60" * 32
-OTHER_KEY = "0f" * 32
-
-Files = dict[str, bytes]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Refusal:
-    """A checkpoint that must not load.
-
-    Attributes:
-        error: Name of the error class.
-        message: What its message must hold.
-        why: What is wrong with it.
-        edit: Changes the files before they are committed.
-        deface: Changes the directory after.
-        key: Signs it; empty for none.
-    """
-
-    error: str
-    message: str
-    why: str
-    edit: Callable[[Files], Files] = lambda files: files
-    deface: Callable[[pathlib.Path], None] = lambda _path: None
-    key: str = KEY
-
-
-def _with_model(node: object) -> Callable[[Files], Files]:
-    def edit(files: Files) -> Files:
-        recipe = json.loads(files["recipe.json"])
-        return {**files, "recipe.json": json.dumps({**recipe, "model": node}).encode()}
-
-    return edit
-
-
-def _rewrite(name: str, change: Callable[[bytes], bytes]) -> Callable[[pathlib.Path], None]:
-    def deface(path: pathlib.Path) -> None:
-        (path / name).write_bytes(change((path / name).read_bytes()))
-
-    return deface
-
-
-def _sealed_again(data: bytes) -> bytes:
-    """Compute a manifest's seal after a change: it needs no secret."""
-    sealed = data[: -len(b'"seal":"blake3:"}\n') - 64]
-    return sealed + b'"seal":"blake3:' + blake3.blake3(sealed).hexdigest().encode() + b'"}\n'
-
-
-def _by_import(module: str, name: str) -> dict[str, object]:
-    return {"$": "build", "class": {"$": "import", "module": module, "name": name}, "arguments": {"command": "true"}}
-
-
-REFUSALS = {
-    "changed-weight": Refusal(
-        error="DamagedCheckpointError",
-        message="model.safetensors is damaged: the manifest records blake3",
-        why="one bit of the last weight was changed",
-        deface=_rewrite("model.safetensors", lambda data: data[:-1] + bytes([data[-1] ^ 1])),
-    ),
-    "cut-manifest": Refusal(
-        error="DamagedCheckpointError",
-        message="manifest.json is damaged",
-        why="the manifest ends in the middle",
-        deface=_rewrite("manifest.json", lambda data: data[: len(data) // 2]),
-    ),
-    "missing-weights": Refusal(
-        error="DamagedCheckpointError",
-        message="model.safetensors is damaged: the file is missing",
-        why="a file that the manifest records is not there",
-        deface=lambda path: (path / "model.safetensors").unlink(),
-    ),
-    "changed-step": Refusal(
-        error="TamperedCheckpointError",
-        message="says it was signed with your key",
-        why="the manifest was changed and sealed again by someone without the key",
-        deface=_rewrite("manifest.json", lambda data: _sealed_again(data.replace(b'"step": 2', b'"step": 3'))),
-    ),
-    "newer-format": Refusal(
-        error="UnsupportedFormatError",
-        message="is in format version 2",
-        why="a later release wrote it",
-        key="",
-        deface=_rewrite(
-            "manifest.json",
-            lambda data: _sealed_again(data.replace(b'"format_version": 1', b'"format_version": 2')),
-        ),
-    ),
-    "strangers-builder": Refusal(
-        error="UntrustedCheckpointError",
-        message="import mypkg.models.build",
-        why="it asks for an import, and another key signed it",
-        key=OTHER_KEY,
-        edit=_with_model(_by_import("mypkg.models", "build")),
-    ),
-    "unsigned-command": Refusal(
-        error="UntrustedCheckpointError",
-        message="import os.system",
-        why="it would run a command, and nobody signed it",
-        key="",
-        edit=_with_model(_by_import("os", "system")),
-    ),
-    "keras-instruction": Refusal(
-        error="MalformedRecipeError",
-        message="would make Keras import what it names",
-        why="it holds what Keras's own loaders take as an instruction to import",
-        edit=_with_model({"class_name": "Sequential", "module": "tf_keras", "config": {}}),
-    ),
-    "unknown-tag": Refusal(
-        error="MalformedRecipeError",
-        message="the tag 'spell' is unknown",
-        why="it holds a node of a kind that there is not",
-        edit=_with_model({"$": "spell", "words": []}),
-    ),
-}
+REFUSALS = {**DAMAGES, **ATTACKS}
 
 
 def write_must_load(place: pathlib.Path) -> None:
@@ -193,6 +81,21 @@ def _is_there(path: pathlib.Path) -> bool:
     return path.exists()
 
 
+def write_digests(golden: pathlib.Path) -> None:
+    """Add a line for each golden file that has none yet to the end of the list; no line is changed."""
+    path = golden / "DIGESTS"
+    listed = path.read_text(encoding="utf-8") if path.exists() else ""
+    known = {line.partition(" ")[2] for line in listed.splitlines()}
+    new = {name: digest for name, digest in digests_of(golden).items() if name not in known}
+    path.write_text(listed + "".join(f"{digest} {name}\n" for name, digest in new.items()), encoding="utf-8")
+
+
+def digests_of(golden: pathlib.Path) -> dict[str, str]:
+    """Digest every golden file, by its path. The index of refusals is rewritten with each that is added."""
+    files = sorted(path for path in golden.glob("v*/**/*") if path.is_file() and path.name != "INDEX.json")
+    return {path.relative_to(golden).as_posix(): blake3.blake3(path.read_bytes()).hexdigest() for path in files}
+
+
 def checkpoints_in(place: pathlib.Path) -> Iterator[pathlib.Path]:
     """Find the checkpoints of each set of libraries."""
     yield from sorted(manifest.parent for manifest in place.rglob("manifest.json"))
@@ -201,3 +104,4 @@ def checkpoints_in(place: pathlib.Path) -> Iterator[pathlib.Path]:
 if __name__ == "__main__":
     write_must_load(PLACE / "must_load" / sys.argv[1])
     write_must_refuse(next(checkpoints_in(PLACE / "must_load" / sys.argv[1] / "sequential")), PLACE / "must_refuse")
+    write_digests(PLACE.parent)

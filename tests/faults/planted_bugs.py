@@ -1,0 +1,489 @@
+"""Bugs that would lose or betray a checkpoint, each planted in a copy of the tree: some test must notice it.
+
+    python -m tests.faults.planted_bugs [words of some of their names]
+
+Prints each bug and the test that caught it. The exit code is 0 when none got through.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import pathlib
+import queue
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+from tests.conftest import CHECKOUT
+
+WORKERS = 2
+TIMEOUT_SECONDS = 600
+_IGNORED = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist")
+_FAILED = re.compile(r"^FAILED (.+?)(?: - |$)", re.MULTILINE)
+
+STORAGE = "keras_probckpt/storage"
+FORMAT = "keras_probckpt/format"
+RECIPE = "keras_probckpt/recipe"
+POLICY = "keras_probckpt/policy"
+
+POWER_CUT = "tests/faults/test_power_cut.py"
+SYSTEM_CALLS = "tests/faults/test_system_calls.py"
+BIT_ROT = "tests/faults/test_bit_rot.py"
+FOREIGN = "tests/faults/test_foreign_files.py"
+
+
+@dataclasses.dataclass(frozen=True)
+class Bug:
+    """A patch of one file.
+
+    Attributes:
+        name: What is wrong with it.
+        file: The file.
+        old: Text that is there exactly once.
+        new: What is there instead.
+        tests: What must fail, as arguments of pytest.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+    def patched(self, source: str) -> str:
+        """Plant it.
+
+        Raises:
+            ValueError: If the text is not there exactly once.
+        """
+        if source.count(self.old) != 1:
+            raise ValueError(f"{self.name}: {self.file} holds {source.count(self.old)} times {self.old!r}")
+        return source.replace(self.old, self.new)
+
+
+BUGS = (
+    Bug(
+        "a file of a checkpoint is not synced",
+        f"{STORAGE}/committing.py",
+        '            filesystem.sync(f"{staged}/{file}")\n',
+        "            pass\n",
+        (f"{POWER_CUT}", "-k", "power_cut_at_any_operation"),
+    ),
+    Bug(
+        "the directory of a checkpoint is not synced before its rename",
+        f"{STORAGE}/committing.py",
+        "    filesystem.sync(staged)\n",
+        "",
+        (POWER_CUT, "-k", "power_cut_at_any_operation"),
+    ),
+    Bug(
+        "the run directory is not synced after a commit",
+        f"{STORAGE}/committing.py",
+        '    _move(filesystem, staged, name, undo=undo)\n    filesystem.sync("")\n',
+        "    _move(filesystem, staged, name, undo=undo)\n",
+        (SYSTEM_CALLS,),
+    ),
+    Bug(
+        "a removal deletes before its rename is durable",
+        f"{STORAGE}/removal.py",
+        '    filesystem.sync("")\n    return hidden\n',
+        "    return hidden\n",
+        (POWER_CUT, "-k", "power_cut_at_any_operation"),
+    ),
+    Bug(
+        "an undone commit deletes before the undoing is durable",
+        f"{STORAGE}/committing.py",
+        '        filesystem.sync("")\n        filesystem.remove(staged)\n',
+        "        filesystem.remove(staged)\n",
+        (POWER_CUT, "-k", "power_cut_at_any_operation"),
+    ),
+    Bug(
+        "sync of a file or directory opens it and does no more",
+        f"{STORAGE}/filesystem.py",
+        "        _flush(descriptor)\n",
+        "        pass\n",
+        (SYSTEM_CALLS,),
+    ),
+    Bug(
+        "the directories above a new run are not synced",
+        f"{STORAGE}/filesystem.py",
+        "        _sync(directory.parent)\n",
+        "        pass\n",
+        ("tests/storage/test_filesystem.py",),
+    ),
+    Bug(
+        "the directory of a new key is not synced",
+        f"{STORAGE}/keys.py",
+        '        LocalFileSystem(directory).sync("")\n',
+        "        pass\n",
+        (SYSTEM_CALLS,),
+    ),
+    Bug(
+        "a checkpoint is removed before its replacement is committed",
+        f"{STORAGE}/committing.py",
+        "        _move(filesystem, name, displaced, undo=undo)\n",
+        "        filesystem.remove(name)\n",
+        (POWER_CUT, "-k", "killed_at_any_operation"),
+    ),
+    Bug(
+        "a checkpoint is deleted where it is listed",
+        f"{STORAGE}/removal.py",
+        "            filesystem.rename(name, removed)\n            hidden.append(removed)\n",
+        "            filesystem.remove(name)\n",
+        (POWER_CUT, "-k", "killed_at_any_operation"),
+    ),
+    Bug(
+        "a checkpoint is written where it is listed",
+        f"{STORAGE}/store.py",
+        '        staged = str(make_hidden_name(name, role="partial"))\n',
+        '        staged = f"{name}-new"\n',
+        (POWER_CUT, "-k", "killed_at_any_operation"),
+    ),
+    Bug(
+        "a commit that failed does not put the old one back",
+        f"{STORAGE}/committing.py",
+        "        filesystem.rename(target, source)\n",
+        "        pass\n",
+        ("tests/storage/test_crashes.py",),
+    ),
+    Bug(
+        "what was moved aside is never found again",
+        f"{STORAGE}/listing.py",
+        "    return {**displaced_names(names), **visible}\n",
+        "    return visible\n",
+        (POWER_CUT, "-k", "killed_at_any_operation"),
+    ),
+    Bug(
+        "a checkpoint that is replaced during a listing is left out",
+        f"{STORAGE}/listing.py",
+        "        if directories == before and not _appeared(filesystem, directories, outcomes, keys=keys):\n",
+        "        if directories == before:\n",
+        ("tests/storage/test_reading.py",),
+    ),
+    Bug(
+        "a digest is not compared",
+        f"{STORAGE}/checked_file.py",
+        "        if found != recorded:\n",
+        "        if False:\n",
+        (BIT_ROT,),
+    ),
+    Bug(
+        "a size is not compared",
+        f"{STORAGE}/filesystem.py",
+        "            if found_bytes != size_bytes:\n",
+        "            if found_bytes < size_bytes:\n",
+        (BIT_ROT,),
+    ),
+    Bug(
+        "the seal of a manifest is not compared",
+        f"{FORMAT}/manifest.py",
+        "    if seal != expected:\n",
+        "    if False:\n",
+        (BIT_ROT,),
+    ),
+    Bug(
+        "a damaged manifest is left out in silence",
+        f"{STORAGE}/listing.py",
+        "    damaged = tuple(outcome for outcome in outcomes.values() if isinstance(outcome, UNREADABLE))\n",
+        "    damaged: tuple[Unreadable, ...] = ()\n",
+        (BIT_ROT, "-k", "no_longer_the_file"),
+    ),
+    Bug(
+        "a reader waits for a FIFO",
+        f"{STORAGE}/filesystem.py",
+        ' | getattr(os, "O_NONBLOCK", 0)',
+        "",
+        (BIT_ROT, "-k", "fifo"),
+    ),
+    Bug(
+        "a write that the kernel took in part is taken for done",
+        f"{STORAGE}/filesystem.py",
+        "        view = view[file.write(view) :]\n",
+        "        file.write(view)\n        return\n",
+        ("tests/storage/test_filesystem.py",),
+    ),
+    Bug(
+        "a name may leave the run directory",
+        f"{STORAGE}/filesystem.py",
+        '            if part in {"", ".", ".."} or',
+        "            if",
+        ("tests/storage/test_filesystem.py",),
+    ),
+    Bug(
+        "a directory may be a link to elsewhere",
+        f"{STORAGE}/filesystem.py",
+        "            path /= part\n            if path.is_symlink():\n",
+        "            path /= part\n            if False:\n",
+        ("tests/storage/test_filesystem.py",),
+    ),
+    Bug(
+        "a manifest may name a file elsewhere",
+        f"{FORMAT}/manifest_body.py",
+        "        if not _is_plain(name):\n",
+        "        if False:\n",
+        ("tests/format/test_manifest_body.py",),
+    ),
+    Bug(
+        "a manifest may name two files that some file systems take for one",
+        f"{FORMAT}/manifest_body.py",
+        "        if other != name or name == MANIFEST_NAME:\n",
+        "        if False:\n",
+        ("tests/format/test_manifest_body.py",),
+    ),
+    Bug(
+        "a key may stand twice in a document",
+        f"{FORMAT}/strict_json.py",
+        "        if key in unique:\n",
+        "        if False:\n",
+        ("tests/format/test_strict_json.py",),
+    ),
+    Bug(
+        "a document may be nested without end",
+        f"{FORMAT}/strict_json.py",
+        "    if max(depths, default=0) > LIMIT_DEPTH:\n",
+        "    if False:\n",
+        ("tests/format/test_strict_json.py",),
+    ),
+    Bug(
+        "a header may be as long as it says",
+        f"{FORMAT}/tensor_header.py",
+        "    if length > LIMIT_HEADER_BYTES:\n",
+        "    if False:\n",
+        ("tests/format/test_tensor_header.py",),
+    ),
+    Bug(
+        "arrays of a file may overlap",
+        f"{FORMAT}/tensor_header.py",
+        "    _require_full_cover(entries, data_start=data_start, size_bytes=size_bytes)\n",
+        "",
+        ("tests/format/test_tensor_header.py",),
+    ),
+    Bug(
+        "a newer format is read as if it were this one",
+        f"{FORMAT}/manifest.py",
+        "    if found > FORMAT_VERSION:\n",
+        "    if False:\n",
+        ("tests/format/test_manifest.py",),
+    ),
+    Bug(
+        "a signature is not compared",
+        f"{FORMAT}/manifest.py",
+        "    if not key.verify(envelope.body, signature=signature):\n",
+        "    if False:\n",
+        ("tests/format/test_manifest.py",),
+    ),
+    Bug(
+        "a signature of the file's own key counts as one's own",
+        f"{FORMAT}/manifest.py",
+        '        return "foreign"\n',
+        '        return "own"\n',
+        ("tests/format/test_manifest.py",),
+    ),
+    Bug(
+        "others may read a new key",
+        f"{STORAGE}/keys.py",
+        "os.O_EXCL, 0o600)",
+        "os.O_EXCL, 0o644)",
+        ("tests/storage/test_keys.py",),
+    ),
+    Bug(
+        "a sweep takes what a living writer is at",
+        f"{STORAGE}/removal.py",
+        "    if hidden is None or hidden.has_live_writer() or not",
+        "    if hidden is None or not",
+        ("tests/storage/test_sweep.py",),
+    ),
+    Bug(
+        "a sweep deletes a directory with a user's file in it",
+        f"{STORAGE}/removal.py",
+        " or not holds_only_files_of_ours(filesystem, name):\n",
+        ":\n",
+        ("tests/storage/test_sweep.py",),
+    ),
+    Bug(
+        "a removal deletes a user's file with the checkpoint",
+        f"{STORAGE}/removal.py",
+        "    if not foreign:\n",
+        "    if True:\n",
+        (FOREIGN,),
+    ),
+    Bug(
+        "a user's directory is replaced like a checkpoint",
+        f"{STORAGE}/committing.py",
+        "    if not _holds_checkpoint(filesystem, name, keys=keys):\n",
+        "    if False:\n",
+        ("tests/storage/test_store.py",),
+    ),
+    Bug(
+        "the lock keeps nobody out",
+        f"{STORAGE}/lock.py",
+        "        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "        pass\n",
+        ("tests/storage/test_lock.py",),
+    ),
+    Bug(
+        "a forked child frees its parent's lock",
+        f"{STORAGE}/lock.py",
+        "    os.register_at_fork(after_in_child=_forget_all)\n",
+        "    pass\n",
+        ("tests/storage/test_lock.py",),
+    ),
+    Bug(
+        "a checkpoint that was replaced meanwhile is called damaged",
+        f"{STORAGE}/store.py",
+        "            if now is None or now.files != info.files:\n",
+        "            if False:\n",
+        ("tests/storage/test_reading.py",),
+    ),
+    Bug(
+        "a NaN is a score",
+        f"{POLICY}/objective.py",
+        "    if score is None or not math.isfinite(score):\n",
+        "    if score is None:\n",
+        ("tests/policy/test_objective.py",),
+    ),
+    Bug(
+        "one less than the best k stay",
+        f"{POLICY}/retention.py",
+        "    top = rank(infos, objective)[: retention.save_top_k]\n",
+        "    top = rank(infos, objective)[: (retention.save_top_k or 0) - 1]\n",
+        ("tests/policy/test_retention.py",),
+    ),
+    Bug(
+        "the newest does not stay",
+        f"{POLICY}/retention.py",
+        "    newest = _newest(infos, retention.save_last)\n",
+        "    newest: list[AnyCheckpoint] = []\n",
+        ("tests/policy/test_retention.py",),
+    ),
+    Bug(
+        "the best moves before the commit",
+        f"{STORAGE}/run.py",
+        "        info = self._store.commit(name, manifest=manifest, files=files)\n",
+        "        from keras_probckpt.storage.listing import as_info\n"
+        "        self._infos.append(as_info(manifest, path=str(self.directory / name), signature='own'))\n"
+        "        info = self._store.commit(name, manifest=manifest, files=files)\n",
+        ("tests/integration/test_failed_saves.py", "-k", "best_moves"),
+    ),
+    Bug(
+        "a name is trusted because its module is imported",
+        f"{RECIPE}/trust.py",
+        '        found = find_registered(str(node.get("registered")), f"{module}>{name}")\n',
+        '        found = find_registered(str(node.get("registered")), f"{module}>{name}")\n'
+        "        found = found or _attribute(sys.modules.get(module), name)\n",
+        ("tests/recipe/test_trust.py",),
+    ),
+    Bug(
+        "an unsigned checkpoint is trusted",
+        f"{RECIPE}/trust.py",
+        '        self.trusts_all = trusted is True or info.signature == "own"\n',
+        '        self.trusts_all = trusted is True or info.signature != "foreign"\n',
+        ("tests/recipe/test_hostile.py",),
+    ),
+    Bug(
+        "what a trusted module imports is trusted too",
+        f"{RECIPE}/trust.py",
+        " or import_name(found) != (module_name, name):\n",
+        ":\n",
+        ("tests/recipe/test_trust.py",),
+    ),
+    Bug(
+        "Keras's instructions to import reach Keras",
+        f"{RECIPE}/codec.py",
+        "        if KERAS_INSTRUCTION in node:\n",
+        "        if False:\n",
+        ("tests/recipe/test_hostile.py",),
+    ),
+    Bug(
+        "a registered layer makes a function of a stranger's text",
+        f"{RECIPE}/trust.py",
+        "        if not self.trusts_all and isinstance(found, type) and issubclass(found, tfk.layers.Lambda):\n",
+        "        if False:\n",
+        ("tests/recipe/test_trust.py", "-k", "registered_lambda"),
+    ),
+    Bug(
+        "a stranger's recipe may ask for variables of any size",
+        "keras_probckpt/training/allowance.py",
+        "        if used_bytes > limit_bytes:\n",
+        "        if False:\n",
+        ("tests/training/test_allowance.py", "-k", "refused"),
+    ),
+    Bug(
+        "a file above the limit is read",
+        f"{STORAGE}/filesystem.py",
+        "            if size_bytes > limit_bytes:\n",
+        "            if False:\n",
+        ("tests/storage/test_filesystem.py", "-k", "limit"),
+    ),
+    Bug(
+        "half of a damaged checkpoint reaches a live model",
+        "keras_probckpt/manager/live_state.py",
+        "        optimizer = None if is_weights_only else reader.read_optimizer()\n",
+        "        put_back(find_variables(model).model, saved, path=path)\n"
+        "        optimizer = None if is_weights_only else reader.read_optimizer()\n",
+        ("tests/faults/test_damaged_restores.py",),
+    ),
+    Bug(
+        "a damaged checkpoint is passed over unasked",
+        "keras_probckpt/restore.py",
+        "    if not others or not skip_damaged:\n",
+        "    if not others:\n",
+        ("tests/faults/test_damaged_restores.py", "-k", "next_best"),
+    ),
+    Bug(
+        "a rebuilt model with other variables is taken",
+        "keras_probckpt/training/assignment.py",
+        "        if not skip_mismatch:\n            raise mismatch\n",
+        "",
+        ("tests/integration/test_restore.py", "-k", "changed_architecture"),
+    ),
+)
+
+
+def main(words: list[str]) -> int:
+    """Plant each bug whose name holds one of the words, and run its tests; give the exit code."""
+    chosen = [bug for bug in BUGS if not words or any(word in bug.name for word in words)]
+    with tempfile.TemporaryDirectory() as directory:
+        copies: queue.Queue[pathlib.Path] = queue.Queue()
+        for number in range(WORKERS):
+            copies.put(shutil.copytree(CHECKOUT, pathlib.Path(directory) / str(number), ignore=_IGNORED))
+        with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
+            outcomes = list(pool.map(lambda bug: _outcome(bug, copies), chosen))
+    missed = outcomes.count("")
+    sys.stdout.write(f"{len(chosen)} bugs planted, {len(chosen) - missed} caught, {missed} missed\n")
+    return 1 if missed else 0
+
+
+def _outcome(bug: Bug, copies: queue.Queue[pathlib.Path]) -> str:
+    """Plant a bug in a free copy; give the test that caught it."""
+    copy = copies.get()
+    source = (copy / bug.file).read_text(encoding="utf-8")
+    (copy / bug.file).write_text(bug.patched(source), encoding="utf-8")
+    try:
+        caught = _catch(bug, copy)
+    finally:
+        (copy / bug.file).write_text(source, encoding="utf-8")
+        copies.put(copy)
+    sys.stdout.write(f"{'caught' if caught else 'MISSED'}  {bug.name}\n            {caught or ' '.join(bug.tests)}\n")
+    sys.stdout.flush()
+    return caught
+
+
+def _catch(bug: Bug, copy: pathlib.Path) -> str:
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *bug.tests]
+    try:
+        finished = subprocess.run(
+            command, cwd=copy, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return f"{' '.join(bug.tests)}, which hung"
+    # Exit code 1: tests ran, and some failed. A tree that cannot even be collected has caught nothing.
+    found = _FAILED.search(finished.stdout) if finished.returncode == 1 else None
+    return found[1] if found else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import datetime as dt
 import difflib
 import inspect
 import logging
-import numbers
 import os
 import pathlib
 import time
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
-import numpy as np
 import tf_keras as tfk
-from tf_keras.src.utils import io_utils, tf_utils
 
-from keras_probckpt.errors import MonitorNeverSeenError
 from keras_probckpt.manager import CheckpointManager
+from keras_probckpt.manager.fit_state import FitState
+from keras_probckpt.manager.live_state import ModelValues
+from keras_probckpt.manager.save_errors import OnSaveError, SaveErrors
+from keras_probckpt.manager.stop_signals import StopSignals
+from keras_probckpt.manager.training_logs import print_save, require_monitor_seen, scalars_of
 from keras_probckpt.policy.naming import is_template, require_plain_parents
 from keras_probckpt.policy.objective import is_known_direction, objective_for
+from keras_probckpt.policy.resume_point import require_resumable
 from keras_probckpt.policy.schedule import Progress, after_batch, after_epoch, schedule_for
-from keras_probckpt.policy.selection import selection_for
+from keras_probckpt.policy.selection import Candidate, selection_for
 from keras_probckpt.recipe.document import require_tf_keras_model
 from keras_probckpt.records import CheckpointInfo
+from keras_probckpt.training.fit_call import call_if_interrupted, running_fit
 
 __all__ = ["ProbCheckpoint"]
 
@@ -57,14 +61,36 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
         initial_value_threshold: A value of the monitor that the first best must improve on.
         builder: A function that builds the model, recorded in place of its layers.
         builder_kwargs: The keyword arguments `builder` was called with.
+        rehearse: Whether to try, right after the first save, if the checkpoint can be restored; it raises if not. None
+            rebuilds the model beside the training, but for the values.
         save_top_k: How many of the best to keep: -1 is all. None is 1, or all where `filepath` names each checkpoint.
         save_last: How many of the newest to keep besides. None is 1, or 0 with `save_best_only`.
         keep_every_n_epochs: Keep what was saved at the end of every n-th epoch.
         min_delta: Smallest change that counts as an improvement, in units of the monitor.
         start_from_epoch: Number of first epochs whose checkpoints never count as best.
         train_time_interval: A `datetime.timedelta`: besides, save at the first batch end so long after the last save.
+        resume: True to go on with the newest run in the run directory, if there is one, as if it had never stopped:
+            model, optimizer, callbacks, epoch, place in the data, random numbers. What the script sets otherwise than
+            before, such as a learning rate, is kept and said. A path goes on from a checkpoint or run elsewhere, which
+            is only read, until this directory holds a run that began there. Set it from the first run on: only then a
+            checkpoint waits for the callbacks behind this one to have seen the same epoch, and knows its place in the
+            data.
+        reproducible: A training that is stopped and resumed, however often, ends in the same bits as one that never
+            was. At each save, new random numbers are begun and the train step is traced anew, which takes as long as
+            the first step of a `fit`; what of the data cannot be put back is read again. Needs a seed set with
+            `tf_keras.utils.set_random_seed`.
+        save_before_preemption: On SIGTERM, SIGINT or SIGUSR1, save at the end of the batch, whatever the other rules
+            say, and then let the process do what the signal asks. A second Ctrl-C does not wait. Only where `fit` runs
+            in the main thread.
+        restore_best_weights: At the end of training, put the weights of the best checkpoint back into the model; also
+            where an error or an interrupt in a train step ends it.
         custom_metadata: Plain JSON values to write into each manifest.
-        on_commit: Functions called with the `CheckpointInfo` of each checkpoint once it is durable.
+        on_commit: Functions called with the `CheckpointInfo` of each checkpoint once it is durable, in the thread that
+            wrote it. They may read, but neither save nor wait for a save.
+        save_on_background: Whether training goes on while a checkpoint is written. One that a newer one supersedes
+            before that is dropped: see `CheckpointManager`.
+        on_save_error: What an error of writing does: `"raise"` ends the training with it at the next batch, save or end
+            of an epoch, `"warn"` warns and trains on. The checkpoints there are stay in either case.
         **kwargs: ModelCheckpoint's legacy keywords, `load_weights_on_restart` and `period`.
 
     Raises:
@@ -92,14 +118,21 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
         *,
         builder: Callable[..., tfk.Model] | None = None,
         builder_kwargs: Mapping[str, Any] | None = None,
+        rehearse: bool | None = None,
         save_top_k: int | None = None,
         save_last: bool | int | None = None,
         keep_every_n_epochs: int | None = None,
         min_delta: float = 0.0,
         start_from_epoch: int = 0,
         train_time_interval: dt.timedelta | None = None,
+        resume: bool | str | os.PathLike[str] = False,
+        reproducible: bool = False,
+        save_before_preemption: bool = False,
+        restore_best_weights: bool = False,
         custom_metadata: Mapping[str, Any] | None = None,
         on_commit: Iterable[Callable[[CheckpointInfo], object]] = (),
+        save_on_background: bool = True,
+        on_save_error: OnSaveError = "raise",
         **kwargs: Any,
     ) -> None:
         _require_known_keywords(kwargs)
@@ -108,7 +141,7 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
         self._schedule = schedule_for(
             save_freq, period=kwargs.get("period", 1), train_time_interval=train_time_interval
         )
-        self.best: float
+        self._manager: CheckpointManager | None = None
         super().__init__(
             os.fspath(filepath),
             monitor,
@@ -138,9 +171,13 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
             "save_weights_only": save_weights_only,
             "builder": builder,
             "builder_kwargs": builder_kwargs,
+            "rehearse": rehearse,
             "custom_metadata": custom_metadata,
             "on_commit": tuple(on_commit),
+            "save_on_background": save_on_background,
+            "on_save_error": on_save_error,
         }
+        SaveErrors(on_save_error)
         selection_for(
             objective=objective,
             save_top_k=save_top_k,
@@ -149,11 +186,39 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
             save_best_only=save_best_only,
             names_each_checkpoint=is_template(pathlib.Path(self.filepath).name),
         )
-        self._manager: CheckpointManager | None = None
+        require_resumable(
+            resume=resume, reproducible=reproducible, weights_only=save_weights_only, schedule=self._schedule
+        )
+        self._saves_before_preemption = save_before_preemption
+        self._signals = StopSignals(is_training=lambda: running_fit(self.model) is not None)
+        self._resume = resume
+        self._is_reproducible = reproducible
+        self._restore_best_weights = restore_best_weights
+        self._fit = FitState(is_resumable=reproducible or resume is not False, is_reproducible=reproducible)
         self._progress = Progress()
         self._seen_logs: set[str] = set()
-        self._first_step = 0
         self._saved_at_seconds = 0.0
+
+    @property
+    def best(self) -> float:
+        """Value of the monitor of the best committed checkpoint; before there is one, what it has to improve on.
+
+        As `best_model_path` and its like it is of committed checkpoints only: in training it may be behind the last
+        save, until `wait_until_finished`. After `fit` it is of all.
+        """
+        return self._improved(self.best_model_score)
+
+    @best.setter
+    def best(self, value: float) -> None:
+        self._best_to_improve_on = value
+
+    def _improved(self, score: float | None) -> float:
+        is_better = score is not None and not self.monitor_op(self._best_to_improve_on, score)
+        return score if score is not None and is_better else self._best_to_improve_on
+
+    @property
+    def _planned_best(self) -> float:
+        return self._improved(self._manager._planned_best_score if self._manager else None)
 
     @property
     def best_model_path(self) -> str | None:
@@ -199,28 +264,71 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
             self._manager = CheckpointManager(self.model, self.filepath, **self._manager_arguments)
         manager = self._manager
         manager.model = self.model
+        point = None
+        if self._resume is not False:
+            source = None if self._resume is True else self._resume
+            point = manager.find_resume_point(source, is_exact=self._is_reproducible)
         manager.open()
         if self.load_weights_on_restart:
             manager.restore_newest()
-        latest = manager.latest
-        self._first_step = max(_updates_so_far(self.model), latest.step if latest else 0)
+        self._fit.begin(self.model, manager, point)
         self._saved_at_seconds = time.monotonic()
+        call_if_interrupted(self.model, self._end_early)
+        if self._saves_before_preemption:
+            self._signals.watch()
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what this callback knows beyond its checkpoints."""
+        return {
+            "progress": dataclasses.asdict(self._progress),
+            "seconds_since_save": time.monotonic() - self._saved_at_seconds,
+            "seen_logs": sorted(self._seen_logs),
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Put back what `get_state` returned."""
+        self._progress = Progress(**state["progress"])
+        self._saved_at_seconds = time.monotonic() - state["seconds_since_save"]
+        self._seen_logs = set(state["seen_logs"])
+        score = self.best_model_score
+        if score is not None:
+            self.best = score
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """The first time after a resume, put data and metrics where they were."""
+        super().on_epoch_begin(epoch, logs)
+        self._fit.begin_epoch()
 
     def _implements_train_batch_hooks(self) -> bool:
-        return self._schedule.save_freq != "epoch" or self._schedule.interval_seconds is not None
+        return True  # An error in the background ends the training at the next batch, not at the end of an epoch.
+
+    def _implements_test_batch_hooks(self) -> bool:
+        return self._saves_before_preemption
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Save if a number of batches or an interval of time is up."""
+        """Save if a number of batches or an interval of time is up, or if a signal asks the process to stop."""
+        self._running_manager._surface_failures()
+        if self._fit.is_answered(batch):
+            return
         elapsed = time.monotonic() - self._saved_at_seconds
         self._progress, is_due = after_batch(self._schedule, self._progress, batch=batch, seconds_since_save=elapsed)
-        if is_due:
-            self._save(epoch=self._current_epoch + 1, batch=batch + 1, logs=logs)
+        self._save_if(is_due=is_due, epoch=self._current_epoch + 1, batch=batch + 1, logs=logs)
+
+    def on_test_begin(self, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002 - Keras's signature
+        """Keep the metrics of the epoch, which a validation begins with."""
+        if self._saves_before_preemption:
+            self._fit.keep_metrics(self.model)
+
+    def on_test_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002 - Keras's
+        """Save in a validation if a signal asks the process to stop: the epoch's training is done."""
+        if self._signals.names:
+            self._save_if(is_due=False, epoch=self._current_epoch + 1, batch=self._progress.last_batch + 1, logs=None)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Save if the end of an epoch is an occasion to."""
+        """Save if the end of an epoch is an occasion to, or if a signal asks the process to stop."""
+        self._running_manager._surface_failures()
         self._progress, is_due = after_epoch(self._schedule, self._progress)
-        if is_due:
-            self._save(epoch=epoch + 1, batch=None, logs=logs)
+        self._save_if(is_due=is_due, epoch=epoch + 1, batch=None, logs=logs)
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002 - Keras's signature
         """Finish what is pending and give the run directory back.
@@ -229,47 +337,68 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
             MonitorNeverSeenError: If `save_best_only` saved nothing, because the monitor was never in the logs.
         """
         manager = self._running_manager
-        manager.close()
-        if not self.save_best_only or manager.latest is not None or not self._seen_logs:
-            return
-        if self.monitor in self._seen_logs:
-            warnings.warn(
-                f"No checkpoint was saved in {manager.directory}: no value of {self.monitor} was finite, better than "
-                f"{self.best} and past the epochs that start_from_epoch passes over.",
-                stacklevel=2,
-            )
-            return
-        closest = difflib.get_close_matches(self.monitor, self._seen_logs, n=1)
-        raise MonitorNeverSeenError(
-            path=str(manager.directory),
-            monitor=self.monitor,
-            seen=tuple(sorted(self._seen_logs)),
-            closest=closest[0] if closest else None,
-        )
+        self._fit.end(self.model)
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._signals.pass_on)
+            stack.push(manager)
+            manager.wait_until_finished()
+            self._restore_best()
+        if self.save_best_only and manager.latest is None and self._seen_logs:
+            require_monitor_seen(manager.directory, monitor=self.monitor, best=self.best, seen=self._seen_logs)
 
-    def _save(self, *, epoch: int, batch: int | None, logs: Mapping[str, Any] | None) -> None:
-        metrics = _scalars(logs)
+    def _end_early(self) -> None:
+        """Leave everything in order where an error or an interrupt ends the training; that error is on its way."""
+        manager = self._running_manager
+        self._fit.abandon()
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._signals.pass_on)
+            manager.close(raises=False)
+            self._restore_best()
+
+    def _restore_best(self) -> None:
+        manager = self._running_manager
+        if self._restore_best_weights and manager.best is not None:
+            manager.restore_best(is_weights_only=True)
+
+    def _save_if(self, *, is_due: bool, epoch: int, batch: int | None, logs: Mapping[str, Any] | None) -> None:
+        """Save if it is due, or if a signal is held back, which is passed on after that."""
+        signals = self._signals.names
+        if not (is_due or signals):
+            return
+        metrics = scalars_of(logs)
         self._seen_logs.update(metrics)
-        step = self._first_step + int(self.model._train_counter)
-        best_before = self.best
-        is_saved = self._running_manager.save(step, metrics=metrics, epoch=epoch, batch=batch)
-        self._saved_at_seconds = time.monotonic()
-        score = self.best_model_score
-        if score is not None and not self.monitor_op(best_before, score):
-            self.best = score
-        if self.verbose > 0:
-            self._report(epoch, metrics.get(self.monitor), best_before, is_saved=is_saved)
+        candidate = Candidate(step=self._fit.step(self.model), epoch=epoch, batch=batch, logs=metrics)
+        values = self._running_manager.take_values()
 
-    def _report(self, epoch: int, score: float | None, best_before: float, *, is_saved: bool) -> None:
-        place = f"\nEpoch {epoch}: "
-        saving = f"saving model to {self.last_model_path}"
-        if self.save_best_only and self.best != best_before:
-            change = f"{self.monitor} improved from {best_before:.5f} to {self.best:.5f}"
-            io_utils.print_msg(f"{place}{change}, {saving}")
-        elif is_saved:
-            io_utils.print_msg(f"{place}{saving}")
-        elif score is not None:
-            io_utils.print_msg(f"{place}{self.monitor} did not improve from {best_before:.5f}")
+        def save() -> None:
+            self._save(candidate, values, is_planned=is_due, is_last=bool(signals))
+            if signals:
+                self._stop_for(signals)
+
+        self._fit.call_after_others(save)
+
+    def _save(self, candidate: Candidate, values: ModelValues, *, is_planned: bool, is_last: bool) -> None:
+        manager, metrics, epoch = self._running_manager, candidate.logs, candidate.epoch or 0
+        before = self._planned_best if self.verbose > 0 else 0.0
+        training, position = self._fit.take(self.model, epoch=epoch, batch=candidate.batch, is_planned=is_planned)
+        is_saved = manager.save_taken(candidate, values, training=training, data_position=position, is_exempt=is_last)
+        if is_saved and is_planned:
+            self._fit.begin_anew(self.model, step=candidate.step)
+        self._saved_at_seconds = time.monotonic()
+        if self.verbose > 0:
+            bests = (before, self._planned_best if self.save_best_only else before)
+            path = manager._newest_path if is_saved else None
+            print_save(epoch, monitor=self.monitor, score=metrics.get(self.monitor), bests=bests, path=path)
+
+    def _stop_for(self, signals: str) -> None:
+        """Pass signals on once all is on disk, and go on if they let the process live."""
+        manager = self._running_manager
+        manager.wait_until_finished()
+        _logger.warning(
+            "%s came: training was saved in %s, and the signal is passed on.", signals, manager._newest_path
+        )
+        self._signals.pass_on()
+        self._signals.watch()
 
 
 def _require_known_keywords(keywords: Mapping[str, Any]) -> None:
@@ -279,19 +408,3 @@ def _require_known_keywords(keywords: Mapping[str, Any]) -> None:
             closest = difflib.get_close_matches(name, [*parameters, *_LEGACY_KEYWORDS], n=1)
             hint = f" Did you mean {closest[0]!r}?" if closest else ""
             raise TypeError(f"ProbCheckpoint has no argument {name!r}.{hint}")
-
-
-def _updates_so_far(model: tfk.Model) -> int:
-    optimizer = getattr(model, "optimizer", None)
-    return int(optimizer.iterations) if optimizer is not None else 0
-
-
-def _scalars(logs: Mapping[str, Any] | None) -> dict[str, float]:
-    """Bring logs from the device and leave out those that are not single numbers."""
-    values = tf_utils.sync_to_numpy_or_python_type(dict(logs or {}))
-    return {name: float(value) for name, value in values.items() if _is_number(value)}
-
-
-def _is_number(value: Any) -> bool:
-    is_scalar = isinstance(value, numbers.Real) or (isinstance(value, (np.ndarray, np.generic)) and value.ndim == 0)
-    return is_scalar and np.asarray(value).dtype.kind in "biuf"

@@ -16,10 +16,12 @@ __all__ = [
     "CheckpointWriteError",
     "DamagedCheckpointError",
     "InvalidKeyError",
+    "LayerMismatchError",
     "MalformedRecipeError",
     "MonitorNeverSeenError",
     "MonitorNotFoundError",
     "OutputMismatchError",
+    "RehearsalError",
     "RunLockedError",
     "TamperedCheckpointError",
     "UnrecordableError",
@@ -236,20 +238,38 @@ class VariableMismatchError(CheckpointError):
     missing: Sequence[str] = ()
     unexpected: Sequence[str] = ()
     different: Sequence[str] = ()
+    layers: Sequence[str] = ()
 
     def __str__(self) -> str:
         groups = {
             "in the checkpoint, not in the model": self.missing,
             "in the model, not in the checkpoint": self.unexpected,
             "of another shape or dtype": self.different,
+            "what differs in its layers": self.layers,
         }
         lines = [
             f"  {title}:\n" + "\n".join(f"    - {name}" for name in names) for title, names in groups.items() if names
         ]
         return (
             f"The model rebuilt from {self.path} has other variables than were saved:\n" + "\n".join(lines) + "\n"
-            "Nothing was loaded. Restore with the code the model was saved with, or pass skip_mismatch=True to load "
-            "what fits."
+            "Nothing was loaded. Use the code the model was saved with. To restore what fits, pass skip_mismatch=True; "
+            "to train another model, take another directory."
+        )
+
+
+@dataclasses.dataclass(kw_only=True, eq=False)
+class LayerMismatchError(CheckpointError):
+    """The rebuilt model has other layers than were saved, though it has the same variables."""
+
+    path: str
+    layers: Sequence[str]
+
+    def __str__(self) -> str:
+        lines = "\n".join(f"  - {difference}" for difference in self.layers)
+        return (
+            f"The model rebuilt from {self.path} has the variables that were saved, but other layers:\n{lines}\n"
+            "Nothing was loaded into a model of yours. Use the code the model was saved with. To restore it as it is, "
+            "pass skip_mismatch=True; to train another model, take another directory."
         )
 
 
@@ -266,6 +286,23 @@ class OutputMismatchError(CheckpointError):
             f"The model rebuilt from {self.path} returns something else than the one that was saved:\n{lines}\n"
             "Nothing was loaded into a model of yours. Restore with the code the model was saved with, or pass "
             "skip_mismatch=True to take it as it is."
+        )
+
+
+@dataclasses.dataclass(kw_only=True, eq=False)
+class RehearsalError(CheckpointError):
+    """The first checkpoint of a training was committed, and no model can be made of it."""
+
+    path: str
+    problem: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} was saved, but a trial right after it shows that it cannot be restored: {self.problem}\n"
+            "Nothing was loaded into the model that is trained, and the checkpoint stays. Three ways out: let what is "
+            "named above describe itself (ProbModelMixin, or get_config and from_config); or move the function or "
+            "class to a module that can be imported; or write a function that builds the whole model, the same each "
+            "time, and pass it as builder=. If you know better, pass rehearse=False."
         )
 
 

@@ -16,36 +16,20 @@ from keras_probckpt.errors import (
     CheckpointNotFoundError,
     DamagedCheckpointError,
     MonitorNotFoundError,
-    OutputMismatchError,
 )
+from keras_probckpt.manager.rebuilding import Request, load
 from keras_probckpt.policy.objective import objective_for, rank
-from keras_probckpt.recipe.document import RecipeReader
-from keras_probckpt.recipe.trust import Trust
 from keras_probckpt.records import CheckpointInfo, Objective
 from keras_probckpt.storage.catalog import Location, resolve
 from keras_probckpt.storage.contents import CheckpointReader
 from keras_probckpt.storage.filesystem import LocalFileSystem
 from keras_probckpt.storage.keys import load_keys
 from keras_probckpt.storage.store import CheckpointStore
-from keras_probckpt.training.assignment import Arrays, build_optimizers, finish_preprocessing, put_back
-from keras_probckpt.training.hidden import with_hidden_variables
-from keras_probckpt.training.variables import find_layers, find_variables, is_tracked_path, with_recipe_variables
 
 __all__ = ["restore_best", "restore_checkpoint", "restore_latest"]
 
 Path = str | os.PathLike[str]
 Builder = Callable[..., tfk.Model]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Request:
-    """How a caller wants a model restored; see `restore_best` for the fields."""
-
-    builder: Builder | None
-    custom_objects: Mapping[str, Any] | None
-    trusted: bool | Iterable[str] | None
-    compile: bool
-    skip_mismatch: bool
 
 
 def restore_best(  # noqa: PLR0913 - each is a way a restore may need help
@@ -77,7 +61,8 @@ def restore_best(  # noqa: PLR0913 - each is a way a restore may need help
             everything it asks for, or a list of modules that may be imported (a package stands for its modules).
             `inspect_checkpoint(path).requires` shows what it asks for.
         compile: Compile the model as it was, where that was recorded, and put the optimizer's state back.
-        skip_mismatch: Load the variables that fit and warn of the rest, in place of an error.
+        skip_mismatch: Load the variables that fit and warn of the rest, in place of an error. Code or configurations
+            that changed since, where layers and variables are the same, are always a warning that shows both.
         skip_damaged: Pass over checkpoints that are damaged, with a warning, to the next best.
 
     Returns:
@@ -90,6 +75,7 @@ def restore_best(  # noqa: PLR0913 - each is a way a restore may need help
         UntrustedCheckpointError: If it asks for code nobody vouches for. Nothing was run.
         MalformedRecipeError: If the recipe cannot be followed, as when the code it names has changed.
         VariableMismatchError: If the rebuilt model has other variables than were saved.
+        LayerMismatchError: If it has these variables, but other layers.
         OutputMismatchError: If it returns something else, such as another distribution.
 
     Example:
@@ -97,7 +83,7 @@ def restore_best(  # noqa: PLR0913 - each is a way a restore may need help
         >>> best(x[:2]).log_prob(y[:2]).shape
         TensorShape([2])
     """
-    request = _Request(
+    request = Request(
         builder=builder, custom_objects=custom_objects, trusted=trusted, compile=compile, skip_mismatch=skip_mismatch
     )
     store, found = _find(path, run=run, skip_damaged=skip_damaged)
@@ -128,7 +114,7 @@ def restore_latest(  # noqa: PLR0913 - each is a way a restore may need help
         >>> len(latest.layers)
         2
     """
-    request = _Request(
+    request = Request(
         builder=builder, custom_objects=custom_objects, trusted=trusted, compile=compile, skip_mismatch=skip_mismatch
     )
     store, found = _find(path, run=run, skip_damaged=skip_damaged)
@@ -164,7 +150,7 @@ def restore_checkpoint(  # noqa: PLR0913 - each is a way a restore may need help
         problem = "it holds checkpoints, but is not one"
         advice = "Pass one of them, or take restore_best or restore_latest of this path."
         raise CheckpointNotFoundError(path=str(path), problem=problem, advice=advice)
-    request = _Request(
+    request = Request(
         builder=builder, custom_objects=custom_objects, trusted=trusted, compile=compile, skip_mismatch=skip_mismatch
     )
     store = _store(location)
@@ -217,7 +203,7 @@ def _no_monitor(path: Path, found: tuple[CheckpointInfo, ...], objective: Object
 
 
 def _restore_first(
-    store: CheckpointStore, candidates: Sequence[CheckpointInfo], request: _Request, *, skip_damaged: bool
+    store: CheckpointStore, candidates: Sequence[CheckpointInfo], request: Request, *, skip_damaged: bool
 ) -> tfk.Model:
     """Restore the first candidate, or with `skip_damaged` the first that is whole."""
     first, *others = candidates
@@ -230,51 +216,5 @@ def _restore_first(
     return _restore_first(store, others, request, skip_damaged=True)
 
 
-def _restore(store: CheckpointStore, info: CheckpointInfo, request: _Request) -> tfk.Model:
-    reader = CheckpointReader(store, info)
-    trust = Trust(info, trusted=request.trusted, custom_objects=request.custom_objects, read_code=reader.read_code)
-    recipe = RecipeReader(reader.read_recipe(), arrays=reader.read_recipe_arrays(), trust=trust)
-    saved = reader.read_model()
-    model = recipe.build(request.builder)
-    tracked = {path for path in saved if is_tracked_path(path)}
-    recipe.call_symbolically(
-        lambda: find_layers(model), is_complete=lambda: tracked <= find_variables(model).model.keys()
-    )
-    if request.compile:
-        _compile(model, recipe, path=str(info.path))
-    _put_back(model, recipe, reader, saved, request)
-    finish_preprocessing(model)
-    _check_output(model, recipe, request, path=str(info.path))
-    return model
-
-
-def _check_output(model: tfk.Model, recipe: RecipeReader, request: _Request, *, path: str) -> None:
-    differences = recipe.check_output(model)
-    if differences:
-        mismatch = OutputMismatchError(path=path, differences=tuple(differences))
-        if not request.skip_mismatch:
-            raise mismatch
-        warnings.warn(f"skip_mismatch=True: the model is taken as it is. {mismatch}", stacklevel=4)
-
-
-def _compile(model: tfk.Model, recipe: RecipeReader, *, path: str) -> None:
-    # A builder that compiles knows best: it may use losses that no recipe can record.
-    reason = "" if model._is_compiled else recipe.compile(model)
-    if reason:
-        warnings.warn(f"The model of {path} comes back uncompiled: {reason}.", stacklevel=4)
-
-
-def _put_back(
-    model: tfk.Model, recipe: RecipeReader, reader: CheckpointReader, saved: Arrays, request: _Request
-) -> None:
-    path = str(reader.info.path)
-    found, paths = with_recipe_variables(find_variables(model), recipe.variables)
-    recipe.check_variables(dict(zip(sorted(recipe.variables), paths, strict=True)))
-    variables = with_hidden_variables(found, model, saved).model
-    # What only the loss or the recorded constructor reached is of no use where neither was made.
-    wanted = {name: array for name, array in saved.items() if name in variables or is_tracked_path(name)}
-    put_back(variables, wanted, path=path, skip_mismatch=request.skip_mismatch)
-    optimizer = reader.read_optimizer() if request.compile and model._is_compiled else None
-    if optimizer is not None:
-        build_optimizers(model, optimizer)
-        put_back(find_variables(model).optimizers, optimizer, path=path, skip_mismatch=request.skip_mismatch)
+def _restore(store: CheckpointStore, info: CheckpointInfo, request: Request) -> tfk.Model:
+    return load(CheckpointReader(store, info), request)

@@ -8,12 +8,22 @@ import subprocess
 import sys
 from typing import Protocol
 
+import hypothesis
 import pytest
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 
 # Before anything imports TensorFlow: its start-up messages would bury a failure's output.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# No test is about time: on a machine that does other work besides, any example may take long.
+hypothesis.settings.register_profile("any-machine", deadline=None)
+hypothesis.settings.load_profile("any-machine")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the file that takes longest: at the end, one of two processes would wait for it."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/zoo"))
 
 
 @pytest.fixture(autouse=True)

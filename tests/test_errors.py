@@ -14,9 +14,11 @@ EXAMPLES: list[errors.CheckpointError] = [
     errors.CheckpointWriteError(path="runs/a/step-0000000001", problem="no space left on device"),
     errors.DamagedCheckpointError(path="step-0000000042", file="model.safetensors", problem="blake3 ab is not ff"),
     errors.InvalidKeyError(source="KERAS_PROBCKPT_KEY", problem="it has 63 digits"),
+    errors.LayerMismatchError(path="step-0000000001", layers=("hidden: saved tf_keras.layers.Dense, rebuilt Mine",)),
     errors.MalformedRecipeError(where="layers[0]", problem="there is no class 'Dens'"),
     errors.MonitorNeverSeenError(path="runs/a", monitor="val_los", seen=("loss", "val_loss"), closest="val_loss"),
     errors.MonitorNotFoundError(path="runs/a", monitor="val_los", available=("loss", "val_loss"), closest="val_loss"),
+    errors.RehearsalError(path="step-0000000001", problem="there is no class 'Dens'"),
     errors.RunLockedError(path="runs/a", holder="process 12 on alpha"),
     errors.TamperedCheckpointError(path="step-0000000001", key_id="ab12"),
     errors.UnrecordableError(where="units", problem="it is a generator", advice="Pass a list."),
@@ -33,6 +35,7 @@ EXAMPLES: list[errors.CheckpointError] = [
         missing=("layer-0/kernel",),
         unexpected=("layer-1/bias",),
         different=("layer-2/kernel: (2, 3) saved, (2, 4) now",),
+        layers=("layer-2.units: saved 3, rebuilt 4",),
     ),
 ]
 WITH_FIELDS = [example for example in EXAMPLES if dataclasses.is_dataclass(example)]
@@ -113,6 +116,7 @@ def test_a_message_says_what_was_not_done(error: errors.CheckpointError) -> None
         (errors.MalformedRecipeError(where="w", problem="odd"), "restore_best(path, builder=...)"),
         (errors.MonitorNeverSeenError(path="p", monitor="m", seen=()), "save it with CheckpointManager"),
         (errors.MonitorNotFoundError(path="p", monitor="m", available=()), "Pass monitor=, or take the newest"),
+        (errors.RehearsalError(path="p", problem="odd"), "If you know better, pass rehearse=False"),
         (errors.RunLockedError(path="p", holder="another"), "give this run another directory, or wait for"),
         (errors.TamperedCheckpointError(path="p", key_id="ab"), "Take the checkpoint from where it was written again"),
         (errors.UnrecordableError(where="w", problem="odd", advice="Pass a list."), "Pass a list."),
@@ -125,8 +129,9 @@ def test_a_message_says_what_was_not_done(error: errors.CheckpointError) -> None
             errors.UntrustedCheckpointError(path="p", reason="r", requirements=(), allow="trusted=['m']"),
             "pass trusted=['m']; or give the code yourself with custom_objects= or builder=",
         ),
+        (errors.LayerMismatchError(path="p", layers=()), "To restore it as it is, pass skip_mismatch=True"),
         (errors.OutputMismatchError(path="p", differences=()), "pass skip_mismatch=True to take it as it is"),
-        (errors.VariableMismatchError(path="p"), "pass skip_mismatch=True to load what fits"),
+        (errors.VariableMismatchError(path="p"), "To restore what fits, pass skip_mismatch=True"),
     ],
     ids=lambda value: "" if isinstance(value, str) else name_of(value),
 )

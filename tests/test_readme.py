@@ -56,7 +56,7 @@ def test_the_commands_in_the_readme_are_those_that_ci_runs() -> None:
     assert commands == picked
     assert len(commands) == 2
     assert commands[0].endswith(".venv/bin/python examples/diabetes_regression.py")
-    assert commands[1].endswith(".venv/bin/python -m pytest")
+    assert commands[1].endswith(".venv/bin/python -m pytest -n 2 --dist loadfile")
     assert "grep '^python3 -m venv' README.md" in CI_RUN
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeGuard
+from typing import Any, Literal, TypeGuard
 
 from keras_probckpt.format import strict_json
 from keras_probckpt.records import Requirement, VariableRecord
@@ -46,11 +46,14 @@ def requirements_of(document: Any) -> tuple[Requirement, ...]:
     return tuple(found)
 
 
-def variables_of(document: Any) -> tuple[VariableRecord, ...]:
-    """List the model's variables by a recipe's own account.
+def variables_of(
+    document: Any, *, of: Literal["variables", "optimizer_variables"] = "variables"
+) -> tuple[VariableRecord, ...]:
+    """List the variables of the model, or of its optimizers, by a recipe's own account.
 
     Args:
         document: A recipe as decoded JSON.
+        of: The key of the list.
 
     Raises:
         ValueError: If the recipe has no list of variables, or one of them is not of the form it must have.
@@ -59,10 +62,10 @@ def variables_of(document: Any) -> tuple[VariableRecord, ...]:
         >>> variables_of({"variables": [{"path": "layer-0/bias", "shape": [8], "dtype": "float32"}]})
         (VariableRecord(path='layer-0/bias', shape=(8,), dtype='float32'),)
     """
-    entries = document.get("variables") if isinstance(document, dict) else None
+    entries = document.get(of) if isinstance(document, dict) else None
     if not isinstance(entries, list):
-        raise ValueError(f"the recipe's variables are {strict_json.preview(entries)}, expected a list")  # noqa: TRY004 - a wrong file, not a wrong call
-    variables = tuple(_variable(entry, place=f"variables[{index}]") for index, entry in enumerate(entries))
+        raise ValueError(f"the recipe's {of} are {strict_json.preview(entries)}, expected a list")  # noqa: TRY004 - a wrong file, not a wrong call
+    variables = tuple(_variable(entry, place=f"{of}[{index}]") for index, entry in enumerate(entries))
     _require_distinct_paths(variables)
     return variables
 
@@ -70,7 +73,7 @@ def variables_of(document: Any) -> tuple[VariableRecord, ...]:
 def _requirement(node: dict[str, Any]) -> Requirement | None:
     tag = node.get(TAG)
     module, name = str(node.get("module", _UNNAMED)), str(node.get("name", _UNNAMED))
-    if tag == "import":
+    if tag in ("import", "method"):
         return Requirement(kind="import", module=module, name=name)
     if tag == "pickle":
         return Requirement(kind="unpickle", module=module, name=name, source=str(node.get("source", "")))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,15 +32,19 @@ __all__ = [
     "ALIGNMENT_BYTES",
     "LIMIT_AXES",
     "LIMIT_HEADER_BYTES",
+    "PART_BYTES",
     "TensorEntry",
     "TensorFormatError",
     "decode_tensors",
     "encode_tensors",
     "read_header",
+    "read_tensors",
 ]
 
 # What TensorFlow demands of memory that it is to adopt without a copy, and a cache line.
 ALIGNMENT_BYTES = 64
+# Memory that one small array may keep alive, and the least that is worth an allocation and a read of its own.
+PART_BYTES = 16 * 1024 * 1024
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -113,10 +117,49 @@ def decode_tensors(data: Buffer, *, where: str) -> dict[str, npt.NDArray[Any]]:
         {'bias': array([1., 1.], dtype=float32)}
     """
     view = memoryview(data).cast("B")
-    entries = read_header(lambda at, count: bytes(view[at : at + count]), size_bytes=len(view), where=where)
-    return {
-        name: np.ndarray(entry.shape, entry.dtype, buffer=view, offset=entry.start) for name, entry in entries.items()
-    }
+    return read_tensors(lambda start, stop: view[start:stop], size_bytes=len(view), where=where)
+
+
+def read_tensors(read: Callable[[int, int], Buffer], *, size_bytes: int, where: str) -> dict[str, npt.NDArray[Any]]:
+    """Read the arrays of a tensor file part by part, each array without a copy of what `read` gives.
+
+    A part is one large array, or several that follow each other in the file: whoever keeps an array keeps no more than
+    its part alive. The arrays of a part are as writable and as aligned as the part, if that begins where it does in
+    the file.
+
+    Args:
+        read: Gives the bytes from `start` up to `stop`. Called for every byte of a sound file once, in order.
+        size_bytes: Size of the file.
+        where: What the file is called in errors, as the subject of a sentence: `"model.safetensors"`.
+
+    Raises:
+        TensorFormatError: As `read_header` does.
+
+    Example:
+        >>> data = b"".join(encode_tensors({"bias": np.ones(2, np.float32)}))
+        >>> read_tensors(lambda start, stop: data[start:stop], size_bytes=len(data), where="the example")
+        {'bias': array([1., 1.], dtype=float32)}
+    """
+    entries = read_header(lambda at, count: bytes(read(at, at + count)), size_bytes=size_bytes, where=where)
+    arrays = {}
+    for part in _parts(sorted(entries.items(), key=lambda item: (item[1].start, item[1].stop))):
+        begin = part[0][1].start
+        data = read(begin, part[-1][1].stop)
+        for name, entry in part:
+            arrays[name] = np.ndarray(entry.shape, entry.dtype, buffer=data, offset=entry.start - begin)
+    return {name: arrays[name] for name in entries}
+
+
+def _parts(entries: Iterable[tuple[str, TensorEntry]]) -> Iterator[list[tuple[str, TensorEntry]]]:
+    """Group arrays that follow each other, as many as fit into PART_BYTES together, at least one."""
+    part: list[tuple[str, TensorEntry]] = []
+    for name, entry in entries:
+        if part and entry.stop - part[0][1].start > PART_BYTES:
+            yield part
+            part = []
+        part.append((name, entry))
+    if part:
+        yield part
 
 
 def _stored(name: str, *, array: npt.NDArray[Any]) -> _Stored:

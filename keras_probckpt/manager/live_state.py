@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import tensorflow as tf
 import tf_keras as tfk
 
-from keras_probckpt.recipe.document import Recipe, RecipeBook, RecipeReader
-from keras_probckpt.recipe.trust import Trust
+from keras_probckpt.manager.rebuilding import Request, make_variables, recipe_of
+from keras_probckpt.recipe.data import encode_data
+from keras_probckpt.recipe.document import Recipe, RecipeBook
 from keras_probckpt.storage.contents import CheckpointReader, Contents
-from keras_probckpt.training.assignment import build_optimizers, finish_preprocessing, put_back
-from keras_probckpt.training.hidden import find_hidden, with_hidden_variables
+from keras_probckpt.training.assignment import build_optimizers, finish_preprocessing, put_back, require_fit
+from keras_probckpt.training.hidden import find_hidden, find_hidden_layers, with_hidden_variables
+from keras_probckpt.training.inventory import VariableInventory
+from keras_probckpt.training.randomness import TraceCounters, find_trace_counters, random_state, trace_counter_values
 from keras_probckpt.training.snapshot import snapshot_of
 from keras_probckpt.training.variables import (
     ModelVariables,
     find_layers,
     find_variables,
-    is_tracked_path,
     with_recipe_variables,
 )
 
-__all__ = ["LiveState"]
+__all__ = ["LiveState", "ModelValues"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelValues:
+    """A model at one moment.
+
+    Attributes:
+        recipe: How to rebuild it.
+        recipe_variables: Path of each variable that the recipe has a node for.
+        arrays: Values of its variables by path.
+    """
+
+    recipe: Recipe
+    recipe_variables: Sequence[str]
+    arrays: Mapping[str, np.ndarray[Any, Any]]
 
 
 class LiveState:
@@ -36,61 +56,115 @@ class LiveState:
         self, *, builder: Callable[..., tfk.Model] | None = None, builder_kwargs: Mapping[str, Any] | None = None
     ) -> None:
         self._recipes = RecipeBook(builder=builder, builder_kwargs=builder_kwargs)
+        self._inventory = VariableInventory()
+        self._counted: tuple[ModelVariables | None, TraceCounters] = None, {}
 
-    def take(self, model: tfk.Model, *, is_weights_only: bool, training: Mapping[str, Any]) -> Contents:
-        """Take the state of a model as it is now, without copying it.
+    def take_values(self, model: tfk.Model) -> ModelValues:
+        """Take the recipe of a model and the values of its variables as they are now, without copying them.
 
         Args:
             model: The live model.
-            is_weights_only: Leave out the optimizers and where training stands.
-            training: Where training stands, as plain JSON values.
 
         Raises:
             UnrecordableError: If some part of the model cannot be written down.
         """
         recipe, variables, paths = self._described(model)
         hidden = find_hidden(model, (*variables.model.values(), *variables.optimizers.values()))
-        return Contents(
-            recipe={**recipe.document, "recipe_variables": paths},
-            recipe_arrays=recipe.arrays,
-            code=recipe.code,
-            model=snapshot_of({**variables.model, **hidden}),
-            optimizer=None if is_weights_only else snapshot_of(variables.optimizers),
-            training=None if is_weights_only else training,
+        return ModelValues(recipe, paths, snapshot_of({**variables.model, **hidden}))
+
+    def take(
+        self,
+        model: tfk.Model,
+        *,
+        values: ModelValues,
+        training: Mapping[str, Any] | None,
+        data_position: bytes | None = None,
+    ) -> Contents:
+        """Take the state of the optimizers and of the training as they are now, and lay it beside the model's.
+
+        Args:
+            model: The live model.
+            values: What `take_values` returned.
+            training: Where training stands, as plain values and arrays; None leaves it out, and the optimizers too.
+            data_position: Position of the data iterator.
+
+        Raises:
+            UnrecordableError: If some part of the training cannot be written down.
+        """
+        contents = Contents(
+            recipe={**values.recipe.document, "recipe_variables": values.recipe_variables},
+            recipe_arrays=values.recipe.arrays,
+            code=values.recipe.code,
+            model=values.arrays,
+            optimizer=None,
+            training=None,
+        )
+        if training is None:
+            return contents
+        found = self._inventory.find(model)
+        if found is not self._counted[0]:
+            self._counted = found, find_trace_counters(model)
+        counters = trace_counter_values(self._counted[1])
+        nodes, arrays = encode_data(
+            {**training, "random": random_state(), "trace_counters": counters}, where="training"
+        )
+        return dataclasses.replace(
+            contents,
+            optimizer=snapshot_of(found.optimizers),
+            training=nodes,
+            training_arrays=arrays,
+            data_position=data_position,
         )
 
     def _described(self, model: tfk.Model) -> tuple[Recipe, ModelVariables, list[str]]:
-        found = find_variables(model)
+        found = self._inventory.find(model)
         recipe = self._recipes.recipe_of(
-            model, paths=(*found.model, *found.optimizers), find_layers=lambda: find_layers(model)
+            model,
+            paths=(*found.model, *found.optimizers),
+            find_layers=lambda: find_layers(model),
+            find_others=lambda: find_hidden_layers(model, (*found.model.values(), *found.optimizers.values())),
         )
         return recipe, *with_recipe_variables(found, dict(enumerate(recipe.variables)))
 
-    def put_back(self, model: tfk.Model, reader: CheckpointReader, *, is_weights_only: bool) -> None:
+    def put_back(
+        self,
+        model: tfk.Model,
+        reader: CheckpointReader,
+        *,
+        is_weights_only: bool,
+        skip_optimizer_mismatch: bool = False,
+        compares_layers: bool = False,
+    ) -> None:
         """Put a checkpoint of the model back into it.
 
         Args:
             model: The live model; layers that were not called yet are built as they were when it was saved.
             reader: The checkpoint.
             is_weights_only: Leave the optimizers as they are.
+            skip_optimizer_mismatch: Put back of the optimizers' state what fits, with a warning of the rest.
+            compares_layers: Refuse other layers of the same variables too, and warn of changed configurations and code.
 
         Raises:
-            VariableMismatchError: If the model has other variables than were saved.
+            VariableMismatchError: If the model has other variables than were saved. Nothing was put back.
+            LayerMismatchError: If it has these variables, but other layers. Nothing was put back.
         """
+        # All of it is read and compared before any of it is assigned: trouble must not leave half a restore.
         saved, path = reader.read_model(), str(reader.info.path)
-        _build(model, reader, {name for name in saved if is_tracked_path(name)})
-        _, variables, _ = self._described(model)
-        put_back(with_hidden_variables(variables, model, saved).model, saved, path=path)
         optimizer = None if is_weights_only else reader.read_optimizer()
+        recipe = recipe_of(reader, Request())
+        make_variables(model, recipe, saved)
+        _, described, _ = self._described(model)
+        variables = with_hidden_variables(described, model, saved).model
+        slots: Mapping[str, tf.Variable] = {}
+        require_fit(variables, saved, path=path)
+        if compares_layers:
+            recipe.check_layers(find_layers(model), is_as_recorded=False).report(path, skip_mismatch=False)
         if optimizer is not None:
             build_optimizers(model, optimizer)
-            put_back(find_variables(model).optimizers, optimizer, path=path)
+            slots = find_variables(model).optimizers
+            if not skip_optimizer_mismatch:
+                require_fit(slots, optimizer, path=path)
+        put_back(variables, saved, path=path)
+        if optimizer is not None:
+            put_back(slots, optimizer, path=path, skip_mismatch=skip_optimizer_mismatch)
         finish_preprocessing(model)
-
-
-def _build(model: tfk.Model, reader: CheckpointReader, tracked: set[str]) -> None:
-    trust = Trust(reader.info, read_code=reader.read_code)
-    recipe = RecipeReader(reader.read_recipe(), arrays=reader.read_recipe_arrays(), trust=trust)
-    recipe.call_symbolically(
-        lambda: find_layers(model), is_complete=lambda: tracked <= find_variables(model).model.keys()
-    )

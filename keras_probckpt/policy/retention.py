@@ -16,6 +16,7 @@ from keras_probckpt.policy.objective import (
     record_bests,
     score_of,
 )
+from keras_probckpt.policy.resume_point import has_finite_loss
 from keras_probckpt.records import Objective
 
 __all__ = ["Retention", "is_wanted_unscored", "is_worth_saving", "plan_removals", "retention_for"]
@@ -27,7 +28,8 @@ class Retention:
 
     Attributes:
         save_top_k: How many of the best to keep; `None`: every checkpoint, whatever its score.
-        save_last: How many of the newest to keep.
+        save_last: How many of the newest to keep. Where the loss of none of them is finite, one that has a finite loss
+            stays besides, the point to resume from.
         keep_every_n_epochs: Keep what was saved at the end of every n-th epoch; `None`: no such rule.
     """
 
@@ -126,12 +128,20 @@ def plan_removals(
 def _wanted(
     infos: Sequence[AnyCheckpoint], *, retention: Retention, objective: Objective | None
 ) -> list[AnyCheckpoint]:
-    newest = infos[max(0, len(infos) - retention.save_last) :]
+    newest = _newest(infos, retention.save_last)
     milestones = [info for info in infos if _is_milestone(retention, epoch=info.epoch, batch=info.batch)]
     if objective is None or retention.save_top_k == 0:
         return [*newest, *milestones]
     top = rank(infos, objective)[: retention.save_top_k]
     return _with_same_best([*top, *newest, *milestones], infos=infos, objective=objective)
+
+
+def _newest(infos: Sequence[AnyCheckpoint], count: int) -> list[AnyCheckpoint]:
+    """Choose the newest; if training diverged before all of them, the last from before that too, to resume from."""
+    newest = list(infos[max(0, len(infos) - count) :])
+    if newest and not any(map(has_finite_loss, newest)):
+        newest += [info for info in infos if has_finite_loss(info)][-1:]
+    return newest
 
 
 def _with_same_best(

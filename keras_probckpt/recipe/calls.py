@@ -18,7 +18,10 @@ from keras_probckpt.recipe.codec import Decoder, Encoder, Node, field
 from keras_probckpt.recipe.construction import call
 from keras_probckpt.recipe.known import known_name
 
-__all__ = ["call_signature", "make_calls", "record_calls", "symbolic_call"]
+__all__ = ["Signature", "call_signature", "make_calls", "record_calls", "recorded_signatures", "symbolic_call"]
+
+# Arguments and keyword arguments, a `tf.TensorSpec` for each tensor.
+Signature = tuple[list[Any], dict[str, Any]]
 
 _FuncGraph = tf.__internal__.FuncGraph
 
@@ -35,7 +38,7 @@ def record_calls(layers: Mapping[str, tfk.layers.Layer], encoder: Encoder) -> li
     return [node for path, layer in open_layers.items() if (node := _record_call(path, layer, encoder)) is not None]
 
 
-def call_signature(layer: tfk.layers.Layer) -> tuple[list[Any], dict[str, Any]] | None:
+def call_signature(layer: tfk.layers.Layer) -> Signature | None:
     """Return the arguments and keyword arguments of the first call of a layer, a `tf.TensorSpec` for each tensor.
 
     Returns:
@@ -84,14 +87,31 @@ def make_calls(
             _make_call(layer, node, decoder, where)
 
 
+def recorded_signatures(recorded: list[Node], decoder: Decoder) -> dict[str, Signature]:
+    """Read how the parts of a model were called, by path; those that were only built are left out.
+
+    Args:
+        recorded: What `record_calls` wrote.
+        decoder: Reads the signatures.
+    """
+    nodes = {index: node for index, node in enumerate(recorded) if isinstance(node, dict) and "args" in node}
+    return {
+        field(node, "layer", str, f"calls[{index}]"): _signature(node, decoder, f"calls[{index}]")
+        for index, node in nodes.items()
+    }
+
+
+def _signature(node: dict[str, Node], decoder: Decoder, where: str) -> Signature:
+    args = decoder.decode(field(node, "args", list, where), where)
+    return args, decoder.decode_mapping(field(node, "kwargs", dict, where), where)
+
+
 def _make_call(layer: tfk.layers.Layer, node: dict[str, Node], decoder: Decoder, where: str) -> None:
     if "input_shape" in node:
         with _FuncGraph("build").as_default():
             call(layer.build, [decoder.decode(node["input_shape"], where)], {}, where)
         return
-    args = decoder.decode(field(node, "args", list, where), where)
-    kwargs = decoder.decode_mapping(field(node, "kwargs", dict, where), where)
-    call(symbolic_call, [layer, args, kwargs], {}, where)
+    call(symbolic_call, [layer, *_signature(node, decoder, where)], {}, where)
     _forget_losses(layer)
 
 

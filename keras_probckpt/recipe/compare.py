@@ -13,7 +13,7 @@ import tf_keras as tfk
 from keras_probckpt.recipe.calls import call_signature, symbolic_call
 from keras_probckpt.recipe.codec import Node
 
-__all__ = ["describe_output", "output_differences"]
+__all__ = ["describe_output", "output_differences", "untouched"]
 
 # Attributes through which one distribution wraps another.
 _WRAPPED = ("tensor_distribution", "distribution", "components_distribution")
@@ -33,18 +33,18 @@ def describe_output(model: tfk.Model) -> Node:
     if signature is None:
         return None
     try:
-        with _untouched(model):
+        with untouched(model):
             return _described(symbolic_call(model, *signature))
     except Exception:  # noqa: BLE001 - a model that runs eagerly may do anything; training goes on without a description
         return None
 
 
 @contextlib.contextmanager
-def _untouched(model: tfk.Model) -> Iterator[None]:
-    """Put back what a traced call changes: the losses that layers collect, and the seeds that they count."""
+def untouched(model: tfk.layers.Layer) -> Iterator[None]:
+    """Put back what a traced call changes in a layer or model: the losses it collects, and the seeds it counts."""
     layers = list(model._flatten_layers())
     losses = [list(layer._losses) for layer in layers]
-    eager_losses = [getattr(layer._thread_local, "_eager_losses", None) for layer in layers]
+    eager_losses = [getattr(layer._thread_local, "_eager_losses", []) for layer in layers]
     generators = [generator for layer in layers if (generator := getattr(layer, "_random_generator", None)) is not None]
     seeds = [generator._seed for generator in generators]
     try:

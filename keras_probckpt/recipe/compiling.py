@@ -2,38 +2,127 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import types
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import tensorflow as tf
 import tf_keras as tfk
 
-from keras_probckpt.errors import UnrecordableError
+from keras_probckpt.errors import MalformedRecipeError, UnrecordableError
+from keras_probckpt.recipe.arguments import CallArguments, bound_arguments
 from keras_probckpt.recipe.codec import Decoder, Encoder, Node, field
 from keras_probckpt.recipe.construction import call
 
-__all__ = ["compile_as_recorded", "record_compile"]
+__all__ = ["RecordedCompile", "compile_arguments", "compile_as_recorded", "record_compile"]
+
+_ATTRIBUTE = "_keras_probckpt_compile"
+
+
+def compile_arguments(model: tfk.Model) -> Mapping[str, Any]:
+    """Return the arguments a model was compiled with; empty where it was not, or where that is not known."""
+    recorded = getattr(model, "_compile_config", None)
+    return {} if recorded is None or not model._is_compiled else dict(recorded.config)
+
+
+class RecordedCompile:
+    """A user's method `compile` that leaves the arguments it was called with on the model.
+
+    Args:
+        function: The method; what it passes on to `tf_keras.Model.compile` need not be all that it takes.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.__wrapped__ = function
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Callable[..., Any]:
+        return self.__wrapped__ if instance is None else functools.partial(self._call, instance)
+
+    def _call(self, model: Any, *args: Any, **kwargs: Any) -> Any:
+        method = types.MethodType(self.__wrapped__, model)
+        arguments = bound_arguments(method, args, kwargs)
+        returned = method(*args, **kwargs)
+        object.__setattr__(model, _ATTRIBUTE, arguments)  # Last, so that the outermost of several counts.
+        return returned
 
 
 def record_compile(model: tfk.Model, encoder: Encoder) -> dict[str, Node]:
     """Write how a model was compiled.
 
     Returns:
-        `{"arguments": {...}}`, `{"arguments": null}` for a model that was not compiled, and `{"arguments": null,
-        "reason": ...}` for one whose arguments cannot be recorded: it will come back uncompiled.
+        `{"arguments": {...}}`, with `"positional"` where a user's `compile` takes `*args`; `{"config": {...}}` for a
+        model that describes it by a `get_compile_config` of its own; `{"arguments": null}` for a model that was not
+        compiled, with `"reason"` for one whose arguments cannot be recorded: it will come back uncompiled.
     """
-    recorded = getattr(model, "_compile_config", None)
-    if not model._is_compiled or recorded is None:
+    if not model._is_compiled or getattr(model, "_compile_config", None) is None:
         return {"arguments": None}
-    if type(model).compile is not tfk.Model.compile:
-        return {"arguments": None, "reason": f"{type(model).__qualname__} has a compile of its own"}
-    arguments = recorded.config
     pickled_before = len(encoder.by_value)
     try:
-        return {"arguments": {key: encoder.encode(value, f"compile.{key}") for key, value in arguments.items()}}
+        with _as_they_were_named(model):
+            return _recorded(model, encoder)
     except UnrecordableError as error:
         encoder.forget_code(pickled_before)
         return {"arguments": None, "reason": f"{error.where}: {error.problem}"}
 
 
+def _recorded(model: tfk.Model, encoder: Encoder) -> dict[str, Node]:
+    if _describes_compile(model):
+        return {"config": encoder.encode(model.get_compile_config(), "compile")}
+    is_own = type(model).compile is not tfk.Model.compile
+    arguments = vars(model).get(_ATTRIBUTE) if is_own else CallArguments([], model._compile_config.config)
+    if arguments is None:
+        problem = f"{type(model).__qualname__} has a compile of its own, whose arguments only ProbModelMixin records"
+        return {"arguments": None, "reason": problem}
+    node: dict[str, Node] = {
+        "arguments": {key: encoder.encode(value, f"compile.{key}") for key, value in arguments.keywords.items()}
+    }
+    if arguments.positional:
+        node["positional"] = encoder.encode_items(list(arguments.positional), "compile[*]")
+    return node
+
+
+@contextlib.contextmanager
+def _as_they_were_named(model: tfk.Model) -> Iterator[None]:
+    """Give metrics the names they were made with: Keras puts that of their output before it, at each compilation."""
+    container = getattr(model, "compiled_metrics", None)
+    outputs = getattr(container, "_output_names", None) or () if getattr(container, "built", False) else ()
+    renamed = {
+        metric: (metric._name, metric._name.removeprefix(f"{output}_"))
+        for metrics in (container._metrics, container._weighted_metrics)
+        for output, of_output in zip(outputs, metrics, strict=False)
+        for metric in tf.nest.flatten(of_output)
+        if metric is not None and len(outputs) > 1
+    } if outputs else {}
+    for metric, (_, own) in renamed.items():
+        metric._name = own
+    try:
+        yield
+    finally:
+        for metric, (shown, _) in renamed.items():
+            metric._name = shown
+
+
+def _describes_compile(model: tfk.Model) -> bool:
+    """Whether a class has the two methods by which Keras lets a `compile` of its own be described."""
+    names = ("get_compile_config", "compile_from_config")
+    return all(getattr(type(model), name) is not getattr(tfk.Model, name) for name in names)
+
+
 def compile_as_recorded(model: tfk.Model, recorded: dict[str, Node], decoder: Decoder) -> None:
     """Compile a model with the recorded arguments; leaves it as it is where there are none."""
-    if recorded.get("arguments") is not None:
+    if "config" in recorded:
+        if not _describes_compile(model):  # Keras's own would import what a configuration names.
+            problem = f"{type(model).__qualname__} has no compile_from_config of its own"
+            raise MalformedRecipeError(where="compile", problem=problem)
+        config = decoder.decode_mapping(field(recorded, "config", dict, "compile"), "compile")
+        call(model.compile_from_config, [config], {}, "compile")
+    elif recorded.get("arguments") is not None:
+        positional = (
+            decoder.decode(field(recorded, "positional", list, "compile"), "compile")
+            if "positional" in recorded
+            else []
+        )
         arguments = decoder.decode_mapping(field(recorded, "arguments", dict, "compile"), "compile")
-        call(model.compile, [], arguments, "compile")
+        call(model.compile, positional, arguments, "compile")

@@ -7,6 +7,7 @@ The node is `{"$": ..., "class": <class>, "arguments": {...}}`, with `"positiona
 from __future__ import annotations
 
 import inspect
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,9 @@ from keras_probckpt.errors import CheckpointError, MalformedRecipeError
 from keras_probckpt.recipe.codec import Decoder, Encoder, Node, field
 
 __all__ = ["accepted_arguments", "call", "decode_call", "decode_keywords_call", "encode_call"]
+
+# Reading a signature takes longer than all else that is done for a layer.
+_ACCEPTED: weakref.WeakKeyDictionary[type, frozenset[str]] = weakref.WeakKeyDictionary()
 
 # tfp.layers.DistributionLambda, and so every subclass of it, unpickles a string given as this argument.
 _UNPICKLED_ARGUMENTS = frozenset({"make_distribution_fn"})
@@ -79,6 +83,12 @@ def call(function: Callable[..., Any], positional: Sequence[Any], arguments: Map
 
 def accepted_arguments(cls: type) -> frozenset[str]:
     """Names of the keyword arguments that a constructor takes, those it passes on with `**kwargs` included."""
+    if cls not in _ACCEPTED:
+        _ACCEPTED[cls] = _accepted_arguments(cls)
+    return _ACCEPTED[cls]
+
+
+def _accepted_arguments(cls: type) -> frozenset[str]:
     names: set[str] = set()
     for owner in cls.__mro__:
         if "__init__" not in vars(owner):

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as tfk
+from tf_keras.src.mixed_precision import policy
 
 from keras_probckpt.errors import MalformedRecipeError, UnsupportedModelError
+from keras_probckpt.format.requirements import requirements_of, variables_of
 from keras_probckpt.recipe.arguments import CallArguments
 from keras_probckpt.recipe.builder import BuilderCall, recorded_builder
-from keras_probckpt.recipe.calls import make_calls, record_calls
+from keras_probckpt.recipe.calls import Signature, make_calls, record_calls, recorded_signatures
 from keras_probckpt.recipe.codec import TAG, Decoder, Node, field
 from keras_probckpt.recipe.compare import describe_output, output_differences
-from keras_probckpt.recipe.compiling import compile_as_recorded, record_compile
+from keras_probckpt.recipe.compiling import compile_arguments, compile_as_recorded, record_compile
 from keras_probckpt.recipe.construction import call
+from keras_probckpt.recipe.description import describe_layers
+from keras_probckpt.recipe.differences import LayerDifferences, checked_description, layer_differences
 from keras_probckpt.recipe.functions import pack
 from keras_probckpt.recipe.kinds import ALL_KINDS, new_encoder
+from keras_probckpt.recipe.losses import add_recorded_losses, record_losses
 from keras_probckpt.recipe.trust import Trust
 
 __all__ = ["Recipe", "RecipeBook", "RecipeReader", "describe", "require_tf_keras_model"]
@@ -56,6 +63,7 @@ def describe(
     model: tfk.Model,
     layers: Mapping[str, tfk.layers.Layer],
     *,
+    others: Mapping[str, tfk.layers.Layer] | None = None,
     builder: Callable[..., Any] | None = None,
     builder_kwargs: Mapping[str, Any] | None = None,
 ) -> Recipe:
@@ -64,6 +72,7 @@ def describe(
     Args:
         model: The live model; nothing of it is changed. It is called once, on placeholders.
         layers: The model, at the path `""`, and the layers in it by path, parents before their children.
+        others: Layers that the model does not track and that have variables all the same, by path.
         builder: The function that built it, in place of its layers.
         builder_kwargs: Keyword arguments the builder was called with.
 
@@ -76,10 +85,13 @@ def describe(
         source = BuilderCall(builder, CallArguments([], dict(builder_kwargs or {})))
     document = {
         "model": encoder.encode(source, "model"),
-        "calls": record_calls(layers, encoder),
+        "calls": record_calls({**layers, **(others or {})}, encoder),
         "compile": record_compile(model, encoder),
+        "losses": [] if source is not model else record_losses(layers, encoder),
+        "policy": model.dtype_policy.name,
         "externals": encoder.externals,
         "output": describe_output(model),
+        "description": describe_layers(layers, compiled=compile_arguments(model)),
     }
     return Recipe(document, encoder.arrays, pack(encoder.code), tuple(encoder.variables))
 
@@ -108,7 +120,12 @@ class RecipeBook:
         self._known: tuple[Any, Recipe] | None = None
 
     def recipe_of(
-        self, model: tfk.Model, *, paths: Sequence[str], find_layers: Callable[[], Mapping[str, tfk.layers.Layer]]
+        self,
+        model: tfk.Model,
+        *,
+        paths: Sequence[str],
+        find_layers: Callable[[], Mapping[str, tfk.layers.Layer]],
+        find_others: Callable[[], Mapping[str, tfk.layers.Layer]] = dict,
     ) -> Recipe:
         """Describe a model; at once where it has the same variables and was not compiled anew since the last time.
 
@@ -116,10 +133,12 @@ class RecipeBook:
             model: The live model.
             paths: Paths of its variables and its optimizers'.
             find_layers: Returns the layers by path, as `describe` takes them.
+            find_others: Likewise, those that the model does not track.
         """
         depends_on = (model, tuple(paths), getattr(model, "_compile_config", None))
         if self._known is None or self._known[0] != depends_on:
-            recipe = describe(model, find_layers(), builder=self._builder, builder_kwargs=self._builder_kwargs)
+            layers, others, kwargs = find_layers(), find_others(), self._builder_kwargs
+            recipe = describe(model, layers, others=others, builder=self._builder, builder_kwargs=kwargs)
             self._known = depends_on, recipe
         return self._known[1]
 
@@ -137,8 +156,25 @@ class RecipeReader:
         if not isinstance(document, dict):
             raise MalformedRecipeError(where="recipe", problem=f"it is a {type(document).__name__}, not an object")
         self._document = document
+        # Releases before it was recorded wrote none.
+        self._description = checked_description(document["description"]) if "description" in document else None
         self._trust = trust
         self._decoder = Decoder(ALL_KINDS, arrays=arrays, resolve=trust.resolve, document=document)
+
+    @property
+    def trusts_all(self) -> bool:
+        """Whether all that the recipe asks for may be done: its author is trusted."""
+        return self._trust.trusts_all
+
+    @contextlib.contextmanager
+    def policy(self) -> Iterator[None]:
+        """Let layers be made under the dtype policy that was the global one when the model was made."""
+        if "policy" not in self._document:  # Releases before it was recorded wrote none.
+            yield
+            return
+        name = field(self._document, "policy", str, "recipe")
+        with policy.policy_scope(call(tfk.mixed_precision.Policy, [name], {}, "policy")):
+            yield
 
     def build(self, builder: Callable[..., Any] | None) -> tfk.Model:
         """Make the model, with whatever variables its construction makes.
@@ -173,6 +209,22 @@ class RecipeReader:
         """Variables made for nodes so far, by the number the recipe gives them."""
         return self._decoder.variables
 
+    def saved(self, of: Literal["variables", "optimizer_variables"]) -> dict[str, tf.TensorSpec]:
+        """Shapes and dtypes of the saved values, by path.
+
+        Args:
+            of: Of the model's variables or its optimizers'.
+        """
+        try:
+            return {item.path: tf.TensorSpec(item.shape, item.dtype) for item in variables_of(self._document, of=of)}
+        except (TypeError, ValueError) as error:
+            raise MalformedRecipeError(where=of, problem=str(error)) from error
+
+    @property
+    def signatures(self) -> dict[str, Signature]:
+        """How the model and its parts were called, by path."""
+        return recorded_signatures(field(self._document, "calls", list, "recipe"), self._decoder)
+
     def check_variables(self, paths: Mapping[int, str]) -> None:
         """Check that each variable of the recipe is where it was when the recipe was written.
 
@@ -203,11 +255,44 @@ class RecipeReader:
         """
         make_calls(field(self._document, "calls", list, "recipe"), find_layers, self._decoder, is_complete=is_complete)
 
+    def add_losses(self, layers: Mapping[str, tfk.layers.Layer]) -> None:
+        """Give layers the losses that functions compute of their weights, as `add_loss` took them.
+
+        Args:
+            layers: The rebuilt model, at the path `""`, and the layers in it by path.
+
+        Raises:
+            UntrustedCheckpointError: If that would run code nobody vouches for; nothing was run.
+        """
+        recorded = self._document.get("losses", [])
+        self._trust.check(recorded)
+        add_recorded_losses(layers, recorded, self._decoder)
+
     def check_output(self, model: tfk.Model) -> list[str]:
         """List what the model returns otherwise than it did when the recipe was written; empty where it is the same."""
         recorded = self._document.get("output")
         rebuilt = None if recorded is None else describe_output(model)
         return [] if rebuilt is None else output_differences(recorded, rebuilt)
+
+    @property
+    def layer_paths(self) -> AbstractSet[str]:
+        """Paths of the layers that were saved, as far as they are recorded."""
+        return self._description["layers"].keys() if self._description else frozenset()
+
+    def check_layers(self, layers: Mapping[str, tfk.layers.Layer], *, is_as_recorded: bool) -> LayerDifferences:
+        """Tell how the layers differ from those that were saved.
+
+        A model that data alone describes is the one that was saved: nothing of it is compared.
+
+        Args:
+            layers: The rebuilt model, at the path `""`, and the layers in it by path, parents before their children.
+            is_as_recorded: Whether the model was built and compiled by the recipe, and not by a function of the
+                caller's.
+        """
+        if self._description is None or (is_as_recorded and not requirements_of(self._document)):
+            return LayerDifferences()
+        rebuilt = describe_layers(layers, compiled=compile_arguments(layers[""]) if is_as_recorded else {})
+        return layer_differences(self._description, rebuilt, replacements=self._trust.replacements)
 
     def compile(self, model: tfk.Model) -> str:
         """Compile the model as recorded.

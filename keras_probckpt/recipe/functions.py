@@ -6,17 +6,18 @@ Three kinds of node stand for them:
 - `{"$": "import", "module": ..., "name": ...}`: importable, so its name is enough; needs trust to be restored.
 - `{"$": "pickle", "index": ..., "module": ..., "name": ..., "source": ...}`: defined in a script, a notebook, a
   function or as a lambda; kept in `code.pickle` by cloudpickle, its source beside it for people; needs trust to be
-  restored.
+  restored. So is an object of a class of the user's that is none of Keras's, such as one that makes distributions; its
+  name ends in `()`.
 """
 
 from __future__ import annotations
 
 import functools
-import inspect
 import io
 import pickle
 import sys
 import types
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,16 +27,28 @@ import tensorflow as tf
 from tf_keras import saving
 
 from keras_probckpt.errors import UnrecordableError
+from keras_probckpt.recipe.code_uses import is_of_library
 from keras_probckpt.recipe.codec import BUILDER_ADVICE, TAG, Encoder, Kind, Node
+from keras_probckpt.recipe.sources import remember_source, source_of
 
-__all__ = ["REFERENCE_KINDS", "encode_reference", "import_name", "is_referable", "pack", "source_of"]
+__all__ = ["REFERENCE_KINDS", "encode_reference", "import_name", "is_referable", "pack", "remember_reference"]
 
-_REFERABLE = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType, functools.partial)
+# Where classes and functions that were unpickled were registered, in the process that saved them.
+_REGISTERED_AS: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+
+_TracedFunction = tf.__internal__.function.Function
+_NAMED = (type, types.FunctionType, types.BuiltinFunctionType, _TracedFunction)
+_REFERABLE = (*_NAMED, types.MethodType, functools.partial)
 
 
 def is_referable(value: Any) -> bool:
     """Whether a value is a class or a function, to be stored by name or by value."""
     return isinstance(value, _REFERABLE)
+
+
+def _is_plain_object(value: Any) -> bool:
+    """Whether a value is an object of a class of the user's, of which Keras and TFP know nothing."""
+    return not is_referable(value) and not is_of_library(type(value))
 
 
 def import_name(value: Any) -> tuple[str, str] | None:
@@ -51,12 +64,13 @@ def import_name(value: Any) -> tuple[str, str] | None:
     return (module, name) if found is value else None
 
 
-def source_of(value: Any) -> str:
-    """Return the source text of a function or class, empty where Python does not know it."""
-    try:
-        return inspect.getsource(value)
-    except (OSError, TypeError):
-        return ""
+def remember_reference(value: Any, node: dict[str, Node]) -> None:
+    """Keep what a reference node says of a class or function that was unpickled, so that it is written again."""
+    source, registered = node.get("source"), node.get("registered")
+    if isinstance(source, str):
+        remember_source(value, source)
+    if isinstance(registered, str) and isinstance(value, type | types.FunctionType):
+        _REGISTERED_AS[value] = registered
 
 
 def encode_reference(value: Any, encoder: Encoder, where: str) -> dict[str, Node]:
@@ -65,15 +79,27 @@ def encode_reference(value: Any, encoder: Encoder, where: str) -> dict[str, Node
     Raises:
         UnrecordableError: If it has no importable name and holds something that cannot be pickled; names it.
     """
-    registered = saving.get_registered_name(value) if isinstance(value, type | types.FunctionType) else None
+    registered = _registered_name(value) if isinstance(value, type | types.FunctionType) else None
     extra = {"registered": registered} if registered and registered != value.__name__ else {}
     imported = import_name(value)
     if imported is not None:
         return {TAG: "import", "module": imported[0], "name": imported[1], **extra}
     index = _add_by_value(value, encoder, where)
     module = str(getattr(value, "__module__", None) or type(value).__module__)
-    name = str(getattr(value, "__qualname__", None) or type(value).__qualname__)
-    return {TAG: "pickle", "index": index, "module": module, "name": name, "source": source_of(value), **extra}
+    source = source_of(type(value) if _is_plain_object(value) else value)
+    return {TAG: "pickle", "index": index, "module": module, "name": _name(value), "source": source, **extra}
+
+
+def _name(value: Any) -> str:
+    """Name a class or function as it names itself, and an object or its method so that it is not taken for one."""
+    if isinstance(value, types.MethodType) and not isinstance(value.__self__, type):
+        return f"{type(value.__self__).__qualname__}().{value.__name__}"
+    is_named = isinstance(value, (*_NAMED, types.MethodType))
+    return str(value.__qualname__) if is_named else f"{type(value).__qualname__}()"
+
+
+def _registered_name(value: Any) -> str:
+    return _REGISTERED_AS.get(value) or str(saving.get_registered_name(value))
 
 
 def _add_by_value(value: Any, encoder: Encoder, where: str) -> int:
@@ -126,6 +152,19 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle is unty
         return None
 
 
+    def reducer_override(self, obj: Any) -> Any:
+        if not isinstance(obj, _TracedFunction):
+            return super().reducer_override(obj)
+        # Its traces are graphs of this process.
+        options = {
+            "input_signature": obj.input_signature,
+            "autograph": obj._autograph,
+            "jit_compile": obj._jit_compile,
+            "reduce_retracing": obj._reduce_retracing,
+        }
+        return functools.partial(tf.function, **options), (obj.python_function,)
+
+
 def pack(code: Sequence[bytes]) -> bytes | None:
     """Lay pickled functions out as the content of `code.pickle`; `None` if there are none."""
     return pickle.dumps(list(code)) if code else None
@@ -140,7 +179,7 @@ REFERENCE_KINDS = (
     ),
     Kind(
         tag="pickle",
-        matches=lambda _value: False,  # Whether a reference is an import or a pickle, encode_reference decides.
+        matches=_is_plain_object,  # Whether another reference is an import or a pickle, encode_reference decides.
         encode=encode_reference,
         decode=lambda node, decoder, where: decoder.resolve(node, decoder, where),
     ),

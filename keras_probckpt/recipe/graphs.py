@@ -17,7 +17,7 @@ from keras_probckpt.errors import MalformedRecipeError
 from keras_probckpt.recipe.codec import TAG, Decoder, Encoder, Kind, Node, field
 from keras_probckpt.recipe.construction import call
 
-__all__ = ["GRAPH_KINDS"]
+__all__ = ["GRAPH_KINDS", "calls_in_order"]
 
 
 def _encode_sequential(model: tfk.Sequential, encoder: Encoder, where: str) -> dict[str, Node]:
@@ -35,7 +35,7 @@ def _decode_sequential(node: dict[str, Node], decoder: Decoder, where: str) -> t
 
 
 def _encode_functional(model: Any, encoder: Encoder, where: str) -> dict[str, Node]:
-    nodes = list(_calls_in_order(model))
+    nodes = list(calls_in_order(model))
     places = {(id(node.layer), node.layer._inbound_nodes.index(node)): index for index, node in enumerate(nodes)}
     calls = []
     for node in nodes:
@@ -52,9 +52,22 @@ def _encode_functional(model: Any, encoder: Encoder, where: str) -> dict[str, No
     }
 
 
-def _calls_in_order(model: Any) -> Iterator[Any]:
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        yield from model._nodes_by_depth[depth]
+def calls_in_order(model: Any) -> Iterator[Any]:
+    """Give the layer calls of a Functional model, in the order of its layers, but each after those it needs."""
+    nodes = [node for nodes in model._nodes_by_depth.values() for node in nodes]
+    rank = {id(layer): place for place, layer in enumerate(model._self_tracked_trackables)}
+    nodes.sort(key=lambda node: (rank.get(id(node.layer), 0), node.layer._inbound_nodes.index(node)))
+    waiting = {id(node) for node in nodes}
+
+    def made(node: Any) -> Iterator[Any]:
+        if id(node) in waiting:
+            waiting.discard(id(node))
+            for needed in node.parent_nodes:
+                yield from made(needed)
+            yield node
+
+    for node in nodes:
+        yield from made(node)
 
 
 def _encode_symbolic(value: Any, places: dict[tuple[int, int], int], encoder: Encoder, where: str) -> Node:

@@ -21,9 +21,9 @@ from keras_probckpt.recipe.codec import BUILDER_ADVICE, KERAS_INSTRUCTION, Decod
 from keras_probckpt.recipe.construction import accepted_arguments, call, decode_keywords_call, encode_call
 from keras_probckpt.recipe.known import known_name
 
-__all__ = ["KERAS_KINDS", "base_arguments"]
+__all__ = ["KERAS_KINDS", "LAYER_KEYWORDS", "base_arguments", "keras_arguments"]
 
-_LAYER_KEYWORDS = frozenset({"name", "trainable", "dtype", "batch_input_shape", "activity_regularizer"})
+LAYER_KEYWORDS = frozenset({"name", "trainable", "dtype", "batch_input_shape", "activity_regularizer"})
 _LEGACY_OPTIMIZER_KEYWORDS = frozenset({"clipnorm", "clipvalue", "global_clipnorm", "decay"})
 _LAMBDA = "<lambda>"
 _ABSENT = object()
@@ -41,18 +41,30 @@ def _class_of(value: Any) -> type:
 
 
 def _encode_object(value: Any, encoder: Encoder, where: str) -> dict[str, Node]:
+    return encode_call(_class_of(value), keras_arguments(value, _accepted(value)), encoder, where)
+
+
+def keras_arguments(value: Any, accepted: frozenset[str] | None) -> dict[str, Any]:
+    """Return the arguments that a `get_config` of tf_keras tells, as they are.
+
+    Args:
+        value: An object.
+        accepted: Names of the arguments its constructor takes; None is any.
+    """
     config = _config_of(value)
-    accepted = _accepted(value, config)
-    arguments = {key: _live_argument(value, key, written) for key, written in config.items() if key in accepted}
-    return encode_call(_class_of(value), arguments, encoder, where)
+    return {
+        key: _live_argument(value, key, written)
+        for key, written in config.items()
+        if accepted is None or key in accepted
+    }
 
 
-def _accepted(value: Any, config: dict[str, Any]) -> frozenset[str]:
+def _accepted(value: Any) -> frozenset[str] | None:
     if type(value) is tfk.metrics.MeanMetricWrapper:  # It passes what it does not know on to its function.
-        return frozenset(config)
+        return None
     accepted = accepted_arguments(type(value))
     if isinstance(value, tfk.layers.Layer):
-        return accepted | _LAYER_KEYWORDS
+        return accepted | LAYER_KEYWORDS
     return accepted | _LEGACY_OPTIMIZER_KEYWORDS if isinstance(value, tfk.optimizers.legacy.Optimizer) else accepted
 
 
@@ -162,11 +174,18 @@ def _is_instruction(value: Any) -> bool:
 def _encode_instruction(value: dict[str, Any], encoder: Encoder, where: str) -> dict[str, Node]:
     """Write what a user's `get_config` serialized as the object it stands for: no file is to give the instruction."""
     try:
-        live = tfk.saving.deserialize_keras_object(value)
+        live = tfk.saving.deserialize_keras_object(_without_shapes(value))
     except Exception as error:
         problem = f"Keras cannot deserialize the {value[KERAS_INSTRUCTION]!r:.80} in this configuration ({error})"
         raise UnrecordableError(where=where, problem=problem, advice=BUILDER_ADVICE) from error
     return {"object": encoder.encode(live, where)}
+
+
+def _without_shapes(written: Any) -> Any:
+    """Leave out the shapes to build with: of the first batch, and the calls that are recorded say more of them."""
+    if isinstance(written, dict):
+        return {key: _without_shapes(item) for key, item in written.items() if key != "build_config"}
+    return [_without_shapes(item) for item in written] if type(written) is list else written
 
 
 def _decode_instruction(node: dict[str, Node], decoder: Decoder, where: str) -> Any:

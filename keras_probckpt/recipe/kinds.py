@@ -8,6 +8,8 @@ from keras_probckpt.recipe.functions import REFERENCE_KINDS
 from keras_probckpt.recipe.graphs import GRAPH_KINDS
 from keras_probckpt.recipe.keras_objects import KERAS_KINDS
 from keras_probckpt.recipe.known import KNOWN_KINDS
+from keras_probckpt.recipe.lookups import LOOKUP_KINDS
+from keras_probckpt.recipe.methods import METHOD_KINDS
 from keras_probckpt.recipe.plain import PLAIN_KINDS
 from keras_probckpt.recipe.tf_operations import OPERATION_KINDS
 from keras_probckpt.recipe.tfp_layers import TFP_LAYER_KINDS
@@ -25,9 +27,11 @@ ALL_KINDS = (
     *OPERATION_KINDS,
     *TFP_LAYER_KINDS,
     *TFP_KINDS,
+    *LOOKUP_KINDS,
     *KERAS_KINDS,
     *USER_KINDS,
     *PLAIN_KINDS,
+    *METHOD_KINDS,
     *REFERENCE_KINDS,
 )
 

@@ -62,9 +62,9 @@ _TENSOR_FUNCTIONS = (
 )
 # fmt: on
 
-# TFSMLayer loads a program from a path; the lookup layers read any file or address given as their vocabulary, and keep
-# what they learn outside of variables, and the candidate sampler reads such a file too; `deserialize` and `get` import
-# what a config names; the global policy is the whole process's.
+# TFSMLayer loads a program from a path; the lookup layers, for which `lookups` has a kind, read any file or address
+# given as their vocabulary, and the candidate sampler reads such a file too; `deserialize` and `get` import what a
+# config names; the global policy is the whole process's.
 _LEFT_OUT = frozenset(
     {"TFSMLayer", "StringLookup", "IntegerLookup", "TextVectorization", "deserialize", "get", "serialize"}
     | {"fixed_unigram_candidate_sampler", "global_policy", "set_global_policy"}

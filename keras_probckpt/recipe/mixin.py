@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import types
 from typing import Any
 
 from keras_probckpt.recipe.arguments import CallArguments, bound_arguments, recorded_arguments, remember_arguments
+from keras_probckpt.recipe.compiling import RecordedCompile
 from keras_probckpt.recipe.kinds import new_encoder
 from keras_probckpt.recipe.registry import register_class
 
@@ -20,6 +22,7 @@ class ProbModelMixin:
 
     Arguments may be numbers, strings, None, lists, tuples, dicts, sets, dtypes, numpy arrays, tf_keras objects, other
     models and functions. The signature of the inputs a model is called with is recorded by tf_keras and saved with it.
+    A `compile` of the class's own has its arguments recorded too, and is called with them on restore.
 
     Raises:
         UnrecordableError: When an object is made with an argument that cannot be stored. It names the argument.
@@ -40,6 +43,8 @@ class ProbModelMixin:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Register each class that takes the mixin."""
         super().__init_subclass__(**kwargs)
+        if isinstance(vars(cls).get("compile"), types.FunctionType):
+            setattr(cls, "compile", RecordedCompile(vars(cls)["compile"]))  # noqa: B010 - the mixin itself has none
         register_class(cls)
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import collections
 import dataclasses
 import enum
 import functools
@@ -189,6 +190,12 @@ PLAIN_KINDS = (
     _sequence_kind("tuple", tuple),
     _sequence_kind("set", set),
     _sequence_kind("frozenset", frozenset),
+    Kind(
+        tag="ordered_dict",
+        matches=lambda value: type(value) is collections.OrderedDict,
+        encode=_encode_dict,
+        decode=lambda node, decoder, where: collections.OrderedDict(_decode_dict(node, decoder, where)),
+    ),
     Kind(
         tag="dict",
         matches=lambda value: type(value) is dict and not is_plain(value),

@@ -5,12 +5,16 @@ What is found here needs no trust in a file: the caller's own process defined it
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+from cloudpickle import cloudpickle
 from tf_keras import saving
+from tf_keras.src.saving import object_registration
 
-__all__ = ["find_registered", "register_builder", "register_class"]
+__all__ = ["find_registered", "register_builder", "register_class", "unchanged_registries"]
 
 C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -42,3 +46,27 @@ def find_registered(*names: str) -> Any:
         if found is not None:
             return found
     return None
+
+
+@contextlib.contextmanager
+def unchanged_registries() -> Iterator[None]:
+    """Take out again what is registered inside: what is made there is not for others to find.
+
+    Nor does unpickling find the classes of this process: cloudpickle would take a class for the one it was pickled
+    from, and set each of its attributes anew.
+    """
+    registries: tuple[dict[Any, Any], ...] = (
+        _BUILDERS,
+        object_registration._GLOBAL_CUSTOM_OBJECTS,
+        object_registration._GLOBAL_CUSTOM_NAMES,
+    )
+    kept = [dict(registry) for registry in registries]
+    classes = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID
+    cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID = weakref.WeakValueDictionary()
+    try:
+        yield
+    finally:
+        cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID = classes
+        for registry, entries in zip(registries, kept, strict=True):
+            registry.clear()
+            registry.update(entries)

@@ -17,9 +17,9 @@ from keras_probckpt.errors import MalformedRecipeError, UnrecordableError
 from keras_probckpt.recipe.codec import BUILDER_ADVICE, Decoder, Encoder, Kind, Node, field
 from keras_probckpt.recipe.construction import accepted_arguments, call, decode_call, encode_call
 
-__all__ = ["TFP_KINDS"]
+__all__ = ["PARAMETRIZED", "TFP_KINDS"]
 
-_PARAMETRIZED = (
+PARAMETRIZED = (
     tfp.distributions.Distribution,
     tfp.bijectors.Bijector,
     tfp.math.psd_kernels.PositiveSemidefiniteKernel,
@@ -40,7 +40,7 @@ def _encode_parametrized(value: Any, encoder: Encoder, where: str) -> dict[str, 
 
 def _decode_parametrized(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
     cls, positional, arguments = decode_call(node, decoder, where)
-    if not isinstance(cls, type) or not issubclass(cls, _PARAMETRIZED):
+    if not isinstance(cls, type) or not issubclass(cls, PARAMETRIZED):
         raise MalformedRecipeError(
             where=where, problem=f"{cls!r:.80} is not a distribution, bijector, kernel or linear operator"
         )
@@ -141,7 +141,7 @@ TFP_KINDS = (
     ),
     Kind(
         tag="parametrized",
-        matches=lambda value: isinstance(value, _PARAMETRIZED),
+        matches=lambda value: isinstance(value, PARAMETRIZED),
         encode=_encode_parametrized,
         decode=_decode_parametrized,
         is_shared=True,

@@ -21,9 +21,12 @@ import tf_keras as tfk
 
 from keras_probckpt.errors import CheckpointError, MalformedRecipeError, UntrustedCheckpointError
 from keras_probckpt.format.requirements import requirements_of
+from keras_probckpt.recipe.code_uses import label_of
 from keras_probckpt.recipe.codec import TAG, Decoder, Node, field
-from keras_probckpt.recipe.functions import import_name, is_referable, source_of
+from keras_probckpt.recipe.functions import import_name, is_referable, remember_reference
+from keras_probckpt.recipe.methods import bind_method
 from keras_probckpt.recipe.registry import find_registered
+from keras_probckpt.recipe.sources import source_of
 from keras_probckpt.records import CheckpointInfo, Requirement
 
 __all__ = ["Trust"]
@@ -32,11 +35,16 @@ __all__ = ["Trust"]
 class Trust:
     """What one restore may import and unpickle.
 
+    Attributes:
+        trusts_all: Whether everything is allowed that the checkpoint asks for.
+
     Args:
         info: The checkpoint; its signature counts.
         trusted: The caller's word: `True` for everything, or names of modules (a package stands for its modules too).
         custom_objects: What the caller gives instead, by `module.name`, qualified name or last name.
         read_code: Returns the bytes of `code.pickle`. Called only after it was allowed.
+        finds_live: Whether what this process defined and registered may stand for what is recorded. False is how
+            another script would find it.
     """
 
     def __init__(
@@ -46,13 +54,20 @@ class Trust:
         trusted: bool | Iterable[str] | None = None,
         custom_objects: Mapping[str, Any] | None = None,
         read_code: Callable[[], bytes],
+        finds_live: bool = True,
     ) -> None:
         self._info = info
-        self._trusts_all = trusted is True or info.signature == "own"
+        self._finds_live = finds_live
+        self.trusts_all = trusted is True or info.signature == "own"
         self._modules = frozenset() if trusted is None or isinstance(trusted, bool) else _module_names(trusted)
         self._custom_objects = dict(custom_objects or {})
         self._read_code = read_code
         self._values: dict[int, Any] = {}
+
+    @property
+    def replacements(self) -> frozenset[str]:
+        """Names of the classes and functions that the caller gives in place of others."""
+        return frozenset(label_of(value) for value in self._custom_objects.values())
 
     def check(self, document: Node, *, alternative: str = "") -> None:
         """Refuse a recipe that asks for more than is allowed, before any of it is followed.
@@ -93,11 +108,15 @@ class Trust:
             return given
         self.check(node)
         if node[TAG] == "pickle":
-            return self._unpickled(field(node, "index", int, where), decoder, where)
+            value = self._unpickled(field(node, "index", int, where), decoder, where)
+            remember_reference(value, node)
+            return value
+        if node[TAG] == "method":
+            return bind_method(node, decoder, where)
         return _imported(field(node, "module", str, where), field(node, "name", str, where), where)
 
     def _allows(self, requirement: Requirement) -> bool:
-        if self._trusts_all:
+        if self.trusts_all:
             return True
         names = requirement.module.split(".")
         parents = {".".join(names[: length + 1]) for length in range(len(names))}
@@ -108,12 +127,16 @@ class Trust:
         for key in (f"{module}.{name}", name, name.rpartition(".")[2]):
             if key in self._custom_objects:
                 return self._custom_objects[key]
-        if self._trusts_all and "<locals>" in name:
+        if node[TAG] == "method":
+            return None  # To register a class is to let it be made, not to let a file call its methods.
+        if not self._finds_live:
+            return None
+        if self.trusts_all and "<locals>" in name:
             return None  # Two calls of one function make two things of one name; the one in the file is the right one.
         found = find_registered(str(node.get("registered")), f"{module}>{name}")
-        if found is None and module == "__main__" and self._trusts_all:
+        if found is None and module == "__main__" and self.trusts_all:
             found = _attribute(sys.modules["__main__"], name)
-        if not self._trusts_all and isinstance(found, type) and issubclass(found, tfk.layers.Lambda):
+        if not self.trusts_all and isinstance(found, type) and issubclass(found, tfk.layers.Lambda):
             return None  # Keras and TFP make functions of text that a Lambda layer is given, by whatever argument.
         return found if is_referable(found) and _is_recorded_code(found, node) else None
 
@@ -184,7 +207,7 @@ def _reference_nodes(document: Node) -> Iterable[dict[str, Node]]:
     while pending:
         node = pending.pop()
         if isinstance(node, dict):
-            if node.get(TAG) in ("import", "pickle"):
+            if node.get(TAG) in ("import", "pickle", "method"):
                 yield node
             pending.extend(reversed(node.values()))
         elif isinstance(node, list):

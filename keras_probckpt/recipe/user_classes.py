@@ -1,7 +1,8 @@
 """Layers, models and other Keras objects of user classes.
 
-Their constructor's arguments are known in one of three ways, asked in this order: the mixin recorded them; the class
-has a `get_config` of its own; Keras recorded them, which it does when all are numbers, strings, booleans or None.
+Their constructor's arguments are known in one of four ways, asked in this order: the class has a `get_config` of its
+own; the mixin recorded them; Keras recorded them, which it does when all are numbers, strings, booleans or None; the
+class has no other arguments than the class of Keras it derives from.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from keras_probckpt.errors import MalformedRecipeError, UnrecordableError
 from keras_probckpt.recipe.arguments import CallArguments, recorded_arguments
 from keras_probckpt.recipe.codec import Decoder, Encoder, Kind, Node
 from keras_probckpt.recipe.construction import call, decode_call, encode_call
+from keras_probckpt.recipe.inherited import inherited_arguments
 from keras_probckpt.recipe.known import known_name
 
-__all__ = ["USER_KINDS"]
+__all__ = ["USER_BASES", "USER_KINDS"]
 
-_BASES = (
+USER_BASES = (
     tfk.layers.Layer,
     tfk.initializers.Initializer,
     tfk.regularizers.Regularizer,
@@ -47,8 +49,12 @@ def _arguments_of(value: Any, where: str) -> CallArguments:
     recorded = recorded_arguments(value)
     if recorded is not None:
         return recorded
-    if getattr(value, "_auto_get_config", False):
+    # To the `__new__` of a layer that of a metric passes no arguments on.
+    if getattr(value, "_auto_get_config", False) and not isinstance(value, tfk.metrics.Metric):
         return CallArguments([], dict(value._auto_config.config))
+    inherited = inherited_arguments(value)
+    if inherited is not None:
+        return CallArguments([], inherited)
     name = type(value).__qualname__
     raise UnrecordableError(
         where=where,
@@ -89,7 +95,7 @@ def _decode_configured(node: dict[str, Node], decoder: Decoder, where: str) -> A
 
 def _check_user_class(cls: Any, where: str) -> None:
     # A class of Keras or TFP must come as their own kinds of node, which know which of its arguments would run code.
-    if not isinstance(cls, type) or not issubclass(cls, _BASES) or known_name(cls) is not None:
+    if not isinstance(cls, type) or not issubclass(cls, USER_BASES) or known_name(cls) is not None:
         raise MalformedRecipeError(where=where, problem=f"{cls!r:.80} is not a user's class of Keras objects")
 
 
@@ -109,14 +115,14 @@ def _check_text(cls: type, positional: Sequence[Any], arguments: Mapping[str, An
 USER_KINDS = (
     Kind(
         tag="configured",
-        matches=lambda value: isinstance(value, _BASES) and _describes_itself(value),
+        matches=lambda value: isinstance(value, USER_BASES) and _describes_itself(value),
         encode=_encode_configured,
         decode=_decode_configured,
         is_shared=True,
     ),
     Kind(
         tag="object",
-        matches=lambda value: isinstance(value, _BASES),
+        matches=lambda value: isinstance(value, USER_BASES),
         encode=_encode_user_object,
         decode=_decode_user_object,
         is_shared=True,

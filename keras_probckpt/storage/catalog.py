@@ -33,6 +33,7 @@ RECIPE_NAME = "recipe.json"
 LIMIT_RECIPE_BYTES = 256 * 1024 * 1024
 
 _MOST_NAMES_SHOWN = 5
+_MOST_LOOKS = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,8 @@ def resolve(path: str | os.PathLike[str]) -> Location:
     """
     given = pathlib.Path(path)
     directory = given.parent if "{" in given.name and not given.exists() else given
-    if (directory / MANIFEST_NAME).exists():
+    # A manifest that is a link to nothing is damage, which is for the reader to tell.
+    if os.path.lexists(directory / MANIFEST_NAME):
         final = directory.resolve()
         return Location(directory=final.parent, name=final.name)
     if directory.is_dir() and _holds_checkpoints(directory):
@@ -201,8 +203,13 @@ def _newest(location: Location) -> CheckpointInfo:
 
 
 def _holds_checkpoints(directory: pathlib.Path) -> bool:
+    # Not by one look: a checkpoint that is replaced meanwhile, the only one there, is at neither of its names in it.
+    return any(_shows_checkpoints(directory) for _ in range(_MOST_LOOKS))
+
+
+def _shows_checkpoints(directory: pathlib.Path) -> bool:
     candidates = find_directories(LocalFileSystem(directory)).values()
-    return any((directory / name / MANIFEST_NAME).exists() for names in candidates for name in names)
+    return any(os.path.lexists(directory / name / MANIFEST_NAME) for names in candidates for name in names)
 
 
 def _what_is_there(directory: pathlib.Path) -> tuple[str, str]:

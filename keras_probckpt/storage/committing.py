@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
+import os
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from keras_probckpt.errors import DamagedCheckpointError
-from keras_probckpt.format.digest import Buffer, Digest
+from keras_probckpt.format.digest import Buffer, digest_of
 from keras_probckpt.format.manifest import MANIFEST_NAME, encode_manifest
 from keras_probckpt.format.signature import KeyRing, SigningKey
 from keras_probckpt.records import FileRecord, Manifest
@@ -15,7 +18,12 @@ from keras_probckpt.storage.filesystem import FileSystem
 from keras_probckpt.storage.listing import UNREADABLE, read_info
 from keras_probckpt.storage.names import holds_only_files_of_ours, is_file_of_ours, make_hidden_name
 
-__all__ = ["plan_displacement", "publish", "stage", "undone_on_failure", "validate_files"]
+__all__ = ["plan_displacement", "publish", "require_room", "stage", "undone_on_failure", "validate_files"]
+
+_BLOCK_BYTES = 4096
+
+# Below, starting a thread takes longer than digesting.
+_SMALLEST_FOR_A_THREAD_BYTES = 1024 * 1024
 
 
 def validate_files(files: Iterable[str]) -> None:
@@ -27,6 +35,21 @@ def validate_files(files: Iterable[str]) -> None:
     for file in files:
         if file == MANIFEST_NAME or not is_file_of_ours(file):
             raise ValueError(f"A checkpoint has no file named {file!r} (see format/SPEC.md). Nothing was written.")
+
+
+def require_room(filesystem: FileSystem, files: Mapping[str, Sequence[Buffer]]) -> None:
+    """Refuse to begin what cannot end: an estimate, since others write to the same disk.
+
+    Raises:
+        OSError: If the file system has less room than the files take. It says both.
+    """
+    content_bytes = sum(memoryview(chunk).nbytes for chunks in files.values() for chunk in chunks)
+    # Beside the files: the manifest, the directory, and what each leaves empty of its last block.
+    needed_bytes = content_bytes + (len(files) + 2) * _BLOCK_BYTES
+    free_bytes = filesystem.free_bytes()
+    if free_bytes is not None and free_bytes < needed_bytes:
+        shortage = f"{os.strerror(errno.ENOSPC)}: it needs {needed_bytes} bytes, and {free_bytes} are free there"
+        raise OSError(errno.ENOSPC, shortage)
 
 
 def plan_displacement(filesystem: FileSystem, name: str, *, keys: KeyRing) -> str | None:
@@ -56,9 +79,15 @@ def stage(
         The manifest with the size and digest of each file.
     """
     filesystem.make_directory(staged)
-    records = {file: _write(filesystem, f"{staged}/{file}", chunks) for file, chunks in files.items()}
+    for file, chunks in files.items():
+        filesystem.write(f"{staged}/{file}", chunks)
+    # The processor has nothing to do while the disk writes, and what was digested is what was given to be written.
+    with _records_of(files) as records:
+        for file in files:
+            filesystem.sync(f"{staged}/{file}")
     complete = dataclasses.replace(manifest, files=records)
-    _write(filesystem, f"{staged}/{MANIFEST_NAME}", [encode_manifest(complete, key=key)])
+    filesystem.write(f"{staged}/{MANIFEST_NAME}", [encode_manifest(complete, key=key)])
+    filesystem.sync(f"{staged}/{MANIFEST_NAME}")
     # Entries first: a rename that outlives the power cut must not reveal a directory whose own entries did not.
     filesystem.sync(staged)
     return complete
@@ -103,20 +132,38 @@ def _holds_checkpoint(filesystem: FileSystem, name: str, *, keys: KeyRing) -> bo
         return True
 
 
-def _write(filesystem: FileSystem, name: str, chunks: Iterable[Buffer]) -> FileRecord:
-    size_bytes = 0
-    digest = Digest()
+@contextlib.contextmanager
+def _records_of(files: Mapping[str, Sequence[Buffer]]) -> Iterator[Mapping[str, FileRecord]]:
+    """Digest files while the body runs. The mapping is filled when it has ended."""
+    records: dict[str, FileRecord] = {}
 
-    def digested() -> Iterator[Buffer]:
-        nonlocal size_bytes
-        for chunk in chunks:
-            digest.update(chunk)
-            size_bytes += memoryview(chunk).nbytes
-            yield chunk
+    def digest() -> None:
+        for file, chunks in files.items():
+            records[file] = FileRecord(size_bytes=_size_of(chunks), blake3=digest_of(chunks))
 
-    filesystem.write(name, digested())
-    filesystem.sync(name)
-    return FileRecord(size_bytes=size_bytes, blake3=digest.hexdigest())
+    thread = threading.Thread(target=digest, name="keras_probckpt-digest")
+    is_large = sum(_size_of(chunks) for chunks in files.values()) >= _SMALLEST_FOR_A_THREAD_BYTES
+    is_running = is_large and _starts(thread)
+    try:
+        yield records
+    finally:
+        # After a failure too: the caller may change the buffers once it has heard of it.
+        if is_running:
+            thread.join()
+    if records.keys() != files.keys():
+        digest()
+
+
+def _starts(thread: threading.Thread) -> bool:
+    try:
+        thread.start()
+    except RuntimeError:  # The process may have no more threads, and while the interpreter ends there are none.
+        return False
+    return True
+
+
+def _size_of(chunks: Iterable[Buffer]) -> int:
+    return sum(memoryview(chunk).nbytes for chunk in chunks)
 
 
 def _move(filesystem: FileSystem, source: str, target: str, *, undo: contextlib.ExitStack) -> None:
@@ -132,4 +179,6 @@ def _move_back(filesystem: FileSystem, source: str, target: str) -> None:
 
 def _remove(filesystem: FileSystem, staged: str) -> None:
     with contextlib.suppress(OSError):
+        # The moves back first: a power cut must not undo them and reveal a directory whose files are going.
+        filesystem.sync("")
         filesystem.remove(staged)

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from keras_probckpt.errors import DamagedCheckpointError, UnrecordableError
 from keras_probckpt.format import strict_json
 from keras_probckpt.format.digest import Buffer
-from keras_probckpt.format.tensors import decode_tensors, encode_tensors
+from keras_probckpt.format.tensors import TensorFormatError, encode_tensors, read_tensors
 from keras_probckpt.records import CheckpointInfo
-from keras_probckpt.storage.catalog import RECIPE_NAME, read_recipe
+from keras_probckpt.storage.catalog import LIMIT_RECIPE_BYTES, RECIPE_NAME, read_recipe
 from keras_probckpt.storage.store import CheckpointStore
 
 __all__ = ["CheckpointReader", "Contents", "encode_contents"]
@@ -24,6 +24,8 @@ RECIPE_ARRAYS_NAME = "recipe.safetensors"
 MODEL_NAME = "model.safetensors"
 OPTIMIZER_NAME = "optimizer.safetensors"
 TRAINING_NAME = "training.json"
+TRAINING_ARRAYS_NAME = "training.safetensors"
+DATA_POSITION_NAME = "data-position"
 CODE_NAME = "code.pickle"
 
 
@@ -38,6 +40,8 @@ class Contents:
         model: Values of the model's variables by path.
         optimizer: Values of the optimizers' variables by path; `None` to leave them out.
         training: Where training stood, as plain JSON values; `None` to leave it out.
+        training_arrays: Arrays that `training` refers to.
+        data_position: Position of the data iterator, as TensorFlow writes it; `None` where there is none.
     """
 
     recipe: Mapping[str, Any]
@@ -46,6 +50,14 @@ class Contents:
     model: Arrays
     optimizer: Arrays | None
     training: Mapping[str, Any] | None
+    training_arrays: Arrays = dataclasses.field(default_factory=dict)
+    data_position: bytes | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory of the variables' values."""
+        arrays = (*self.model.values(), *(self.optimizer or {}).values())
+        return sum(array.nbytes for array in arrays)
 
 
 def encode_contents(contents: Contents) -> dict[str, list[Buffer]]:
@@ -69,6 +81,10 @@ def encode_contents(contents: Contents) -> dict[str, list[Buffer]]:
         files[OPTIMIZER_NAME] = encode_tensors(contents.optimizer)
     if contents.training is not None:
         files[TRAINING_NAME] = [strict_json.dumps(contents.training)]
+    if contents.training_arrays:
+        files[TRAINING_ARRAYS_NAME] = encode_tensors(contents.training_arrays)
+    if contents.data_position is not None:
+        files[DATA_POSITION_NAME] = [contents.data_position]
     if contents.code is not None:
         files[CODE_NAME] = [contents.code]
     return files
@@ -88,7 +104,7 @@ def _described(arrays: Arrays) -> list[dict[str, Any]]:
 
 
 class CheckpointReader:
-    """Reads the files of one checkpoint, each checked against the manifest before a byte of it is used."""
+    """Reads the files of one checkpoint, each checked against the manifest before anything in it is given out."""
 
     def __init__(self, store: CheckpointStore, info: CheckpointInfo) -> None:
         self._store = store
@@ -115,6 +131,26 @@ class CheckpointReader:
         """Read the values of the optimizers' variables, by path; `None` if they were left out."""
         return self._tensors(OPTIMIZER_NAME) if OPTIMIZER_NAME in self.info.files else None
 
+    def read_training(self) -> object:
+        """Read where training stood, as plain JSON values; `None` if it was left out."""
+        if TRAINING_NAME not in self.info.files:
+            return None
+        try:
+            data = bytes(self._store.read_file(self.info, TRAINING_NAME))
+            return strict_json.loads(data, where="it", limit_bytes=LIMIT_RECIPE_BYTES)
+        except ValueError as error:
+            raise DamagedCheckpointError(path=str(self.info.path), file=TRAINING_NAME, problem=str(error)) from error
+
+    def read_training_arrays(self) -> Arrays:
+        """Read the arrays that `read_training` refers to."""
+        return self._tensors(TRAINING_ARRAYS_NAME) if TRAINING_ARRAYS_NAME in self.info.files else {}
+
+    def read_data_position(self) -> bytes | None:
+        """Read the position of the data iterator; `None` where there is none."""
+        if DATA_POSITION_NAME not in self.info.files:
+            return None
+        return bytes(self._store.read_file(self.info, DATA_POSITION_NAME))
+
     def _require(self, name: str) -> None:
         if name not in self.info.files:
             problem = "the manifest does not record it"
@@ -122,7 +158,11 @@ class CheckpointReader:
 
     def _tensors(self, name: str) -> Arrays:
         self._require(name)
+        file = self._store.open_file(self.info, name)
         try:
-            return decode_tensors(self._store.read_file(self.info, name), where=name)
-        except ValueError as error:
+            tensors = read_tensors(file.read, size_bytes=file.size_bytes, where=name)
+        except TensorFormatError as error:
+            file.verify()  # Of a file that was changed after it was written, that is the thing to say.
             raise DamagedCheckpointError(path=str(self.info.path), file=name, problem=str(error)) from error
+        file.verify()
+        return tensors

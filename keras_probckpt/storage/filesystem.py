@@ -21,6 +21,8 @@ __all__ = ["BUFFER_ALIGNMENT_BYTES", "FileSystem", "LocalFileSystem", "aligned_b
 BUFFER_ALIGNMENT_BYTES = 64
 """Alignment of the buffers that files are read into: TensorFlow adopts such memory without copying it."""
 
+_HUGE_PAGE_BYTES = 2 * 1024 * 1024
+
 # A FIFO in place of a file must not block the reader; what is opened is looked at before it is read.
 _READ_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
@@ -62,8 +64,15 @@ class FileSystem(Protocol):
         """Return a file's bytes. One longer than the limit, or not a regular file, is refused before it is read."""
         ...
 
-    def read_buffer(self, name: str, *, size_bytes: int) -> memoryview:
-        """Read a file of exactly this size into fresh memory, writable and aligned to `BUFFER_ALIGNMENT_BYTES`."""
+    def read_buffer(self, name: str, *, size_bytes: int, start: int = 0, stop: int | None = None) -> memoryview:
+        """Read a file of exactly this size into fresh memory, writable and aligned to `BUFFER_ALIGNMENT_BYTES`.
+
+        All of it, or the bytes from `start` up to `stop`.
+        """
+        ...
+
+    def free_bytes(self) -> int | None:
+        """Tell how much may still be written, by an estimate; `None` where that is not known."""
         ...
 
     def describe(self, name: str = "") -> str:
@@ -134,13 +143,22 @@ class LocalFileSystem:
                 raise OSError(errno.EFBIG, problem, self.describe(name))
             return bytes(_read_exactly(file, size_bytes=size_bytes))
 
-    def read_buffer(self, name: str, *, size_bytes: int) -> memoryview:
-        """Read a file into fresh memory; see `FileSystem`."""
+    def read_buffer(self, name: str, *, size_bytes: int, start: int = 0, stop: int | None = None) -> memoryview:
+        """Read a file, or a part of it, into fresh memory; see `FileSystem`."""
         with self._open(name) as (file, found_bytes):
             if found_bytes != size_bytes:
                 problem = f"it holds {found_bytes} bytes where {size_bytes} were written"
                 raise OSError(errno.EINVAL, problem, self.describe(name))
-            return _read_exactly(file, size_bytes=size_bytes)
+            file.seek(start)
+            return _read_exactly(file, size_bytes=(size_bytes if stop is None else stop) - start)
+
+    def free_bytes(self) -> int | None:
+        """Tell how much is free for this user; see `FileSystem`."""
+        try:
+            usage = shutil.disk_usage(self._root)
+        except OSError:
+            return None  # the write itself will say what is wrong
+        return usage.free if usage.total else None  # some network file systems say 0 to everything
 
     def describe(self, name: str = "") -> str:
         """Give the path; see `FileSystem`."""
@@ -177,7 +195,12 @@ def aligned_buffer(size_bytes: int) -> memoryview:
         return memoryview(bytearray())
     if sys.platform == "win32":  # pragma: no cover
         return memoryview(mmap.mmap(-1, size_bytes))
-    return memoryview(mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+    memory = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if sys.platform == "linux" and size_bytes >= _HUGE_PAGE_BYTES:
+        # Most of the time of a large read goes into one page fault for each 4 KiB; NumPy asks the same for its arrays.
+        with contextlib.suppress(OSError):  # Kernels may be built without.
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return memoryview(memory)
 
 
 def make_directories(path: pathlib.Path) -> None:

@@ -14,6 +14,7 @@ import platformdirs
 
 from keras_probckpt.errors import InvalidKeyError
 from keras_probckpt.format.signature import SECRET_BYTES, KeyRing, parse_keys
+from keras_probckpt.storage.filesystem import LocalFileSystem, make_directories
 
 __all__ = ["KEY_VARIABLE", "key_path", "load_keys", "load_or_create_keys"]
 
@@ -86,7 +87,8 @@ def _create(path: pathlib.Path) -> None:
     """Put a new key in place, whole or not at all; FileExistsError if one is there."""
     if os.path.lexists(path):
         raise FileExistsError(path)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directories(path.parent.parent)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
     staged = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         _write_private(staged, f"{secrets.token_hex(SECRET_BYTES)}\n".encode())
@@ -95,6 +97,9 @@ def _create(path: pathlib.Path) -> None:
     finally:
         with contextlib.suppress(FileNotFoundError):
             staged.unlink()
+    # A checkpoint that outlives a power cut is one's own only as long as the key does.
+    for directory in (path.parent, path.parent.parent):
+        LocalFileSystem(directory).sync("")
 
 
 def _write_private(path: pathlib.Path, data: bytes) -> None:

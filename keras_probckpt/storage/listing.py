@@ -16,7 +16,8 @@ from keras_probckpt.storage.names import displaced_names, is_checkpoint_name
 
 __all__ = ["UNREADABLE", "Listing", "Unreadable", "as_info", "find_directories", "problem_of", "read_info", "scan"]
 
-_MOST_SCANS = 3
+# A writer that saves a tiny model many times a second can be ahead of a slow reader for several looks.
+_MOST_SCANS = 10
 
 UNREADABLE = (DamagedCheckpointError, TamperedCheckpointError, UnsupportedFormatError)
 Unreadable: TypeAlias = DamagedCheckpointError | TamperedCheckpointError | UnsupportedFormatError
@@ -45,12 +46,17 @@ def scan(filesystem: FileSystem, *, keys: KeyRing) -> Listing:
     """
     directories = find_directories(filesystem)
     for _ in range(_MOST_SCANS - 1):
-        listing = _read_all(filesystem, directories, keys=keys)
+        outcomes = _read_all(filesystem, directories, keys=keys)
         before, directories = directories, find_directories(filesystem)
-        # A checkpoint that was moved aside between the two looks is under neither name in the first.
-        if directories == before:
-            return listing
-    return _read_all(filesystem, directories, keys=keys)
+        # A checkpoint that was moved aside between the two looks is under neither name in the first; one that was
+        # replaced between them has its name in both, and had none when it was read.
+        if directories == before and not _appeared(filesystem, directories, outcomes, keys=keys):
+            break
+    else:
+        outcomes = _read_all(filesystem, directories, keys=keys)
+    checkpoints = [outcome for outcome in outcomes.values() if isinstance(outcome, CheckpointInfo)]
+    damaged = tuple(outcome for outcome in outcomes.values() if isinstance(outcome, UNREADABLE))
+    return Listing(checkpoints=tuple(sorted(checkpoints, key=_order)), damaged=damaged)
 
 
 def find_directories(filesystem: FileSystem) -> dict[str, list[str]]:
@@ -119,11 +125,22 @@ def _outcome_of_one(filesystem: FileSystem, directory: str, *, keys: KeyRing) ->
     return as_info(manifest, path=path, signature=signature)
 
 
-def _read_all(filesystem: FileSystem, directories: Mapping[str, list[str]], *, keys: KeyRing) -> Listing:
-    outcomes = [_outcome(filesystem, candidates, keys=keys) for candidates in directories.values()]
-    checkpoints = [outcome for outcome in outcomes if isinstance(outcome, CheckpointInfo)]
-    damaged = tuple(outcome for outcome in outcomes if isinstance(outcome, UNREADABLE))
-    return Listing(checkpoints=tuple(sorted(checkpoints, key=_order)), damaged=damaged)
+def _read_all(
+    filesystem: FileSystem, directories: Mapping[str, list[str]], *, keys: KeyRing
+) -> dict[str, CheckpointInfo | Unreadable | None]:
+    return {name: _outcome(filesystem, candidates, keys=keys) for name, candidates in directories.items()}
+
+
+def _appeared(
+    filesystem: FileSystem,
+    directories: Mapping[str, list[str]],
+    outcomes: Mapping[str, CheckpointInfo | Unreadable | None],
+    *,
+    keys: KeyRing,
+) -> bool:
+    """Tell whether there is a manifest now where there was none."""
+    absent = [name for name, outcome in outcomes.items() if outcome is None]
+    return any(_outcome(filesystem, directories[name], keys=keys) is not None for name in absent)
 
 
 def _order(info: CheckpointInfo) -> tuple[int, str, int, str, str]:

@@ -32,6 +32,7 @@ __all__ = ["LOCK_NAME", "DirectoryLock"]
 LOCK_NAME = ".lock"
 
 _LIMIT_HOLDER_BYTES = 4096
+_NOTE_BEGINS = b'{"process":'
 _OPEN_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 _CANNOT_LOCK = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
@@ -91,7 +92,7 @@ class DirectoryLock:
         _held.discard(self)
         # Only politeness: an old name left in the file is shown to nobody but whom a new holder keeps out.
         with contextlib.suppress(OSError):
-            os.ftruncate(descriptor, 0)
+            _write_note(descriptor, b"")
         _unlock(descriptor)
         os.close(descriptor)
 
@@ -171,17 +172,28 @@ def _write_holder(descriptor: int) -> None:
         "since": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
     }
     with contextlib.suppress(OSError):  # the lock is held all the same, if the disk has no room for a name
-        os.ftruncate(descriptor, 0)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        os.write(descriptor, strict_json.dumps(holder))
+        _write_note(descriptor, strict_json.dumps(holder))
+
+
+def _write_note(descriptor: int, note: bytes) -> None:
+    # Other programs lock with a file of this name too, and what they keep in it is theirs.
+    found = _read_note(descriptor)
+    if found and not found.startswith(_NOTE_BEGINS):
+        return
+    os.ftruncate(descriptor, 0)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    os.write(descriptor, note)
+
+
+def _read_note(descriptor: int) -> bytes:
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return os.read(descriptor, _LIMIT_HOLDER_BYTES)
 
 
 def _read_holder(descriptor: int) -> str:
     """Say who holds the lock. The text is there to be read by people; nothing is decided by it."""
     try:
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        text = os.read(descriptor, _LIMIT_HOLDER_BYTES)
-        holder = strict_json.loads(text, where=LOCK_NAME, limit_bytes=_LIMIT_HOLDER_BYTES)
+        holder = strict_json.loads(_read_note(descriptor), where=LOCK_NAME, limit_bytes=_LIMIT_HOLDER_BYTES)
         process, token, host, since = (holder[key] for key in ("process", "token", "host", "since"))
     except (OSError, ValueError, TypeError, KeyError):
         return "another process, which left no name"

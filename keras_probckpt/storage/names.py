@@ -16,6 +16,7 @@ __all__ = [
     "HiddenName",
     "Role",
     "displaced_names",
+    "foreign_names",
     "holds_only_files_of_ours",
     "is_checkpoint_name",
     "is_file_of_ours",
@@ -35,7 +36,7 @@ _HIDDEN = re.compile(
 )
 _FILE = re.compile(
     r"manifest\.json|recipe\.json|recipe\.safetensors|model\.safetensors|optimizer\.safetensors|training\.json"
-    r"|code\.pickle|data-position(\.[0-9A-Za-z-]+)?"
+    r"|training\.safetensors|code\.pickle|data-position(\.[0-9A-Za-z-]+)?"
 )
 
 
@@ -112,12 +113,30 @@ def is_file_of_ours(name: str) -> bool:
     return _FILE.fullmatch(name) is not None
 
 
+def foreign_names(filesystem: FileSystem, directory: str) -> list[str]:
+    """List what is in a directory and is no file of a checkpoint, ascending: such a file is never deleted.
+
+    Raises:
+        OSError: If there is no such directory.
+    """
+    names = sorted(filesystem.list_names(directory))
+    return [name for name in names if not is_file_of_ours(name) or _is_directory(filesystem, f"{directory}/{name}")]
+
+
 def holds_only_files_of_ours(filesystem: FileSystem, directory: str) -> bool:
     """Tell whether it is a directory in which nobody keeps anything but files of a checkpoint."""
     try:
-        return all(is_file_of_ours(name) for name in filesystem.list_names(directory))
+        return not foreign_names(filesystem, directory)
     except (FileNotFoundError, NotADirectoryError):
         return False
+
+
+def _is_directory(filesystem: FileSystem, name: str) -> bool:
+    try:
+        filesystem.list_names(name)
+    except NotADirectoryError:
+        return False
+    return True
 
 
 def _problem_of(name: str) -> str:

@@ -12,6 +12,7 @@ from keras_probckpt.storage.filesystem import FileSystem
 from keras_probckpt.storage.listing import UNREADABLE, read_info
 from keras_probckpt.storage.names import (
     displaced_names,
+    foreign_names,
     holds_only_files_of_ours,
     make_hidden_name,
     parse_hidden_name,
@@ -38,10 +39,27 @@ def hide(filesystem: FileSystem, names: Iterable[str]) -> list[str]:
 
 
 def delete_hidden(filesystem: FileSystem, names: Iterable[str]) -> None:
-    """Delete what no listing shows. What cannot be deleted stays until a later sweep, and a warning says so."""
+    """Delete what no listing shows, but no file that this library did not write.
+
+    What cannot be deleted stays until a later sweep, and what somebody else put there for good; a warning says so.
+    """
     for name in names:
         with _warning_of_rest(filesystem, name):
-            filesystem.remove(name)
+            _delete(filesystem, name)
+
+
+def _delete(filesystem: FileSystem, directory: str) -> None:
+    foreign = foreign_names(filesystem, directory)
+    if not foreign:
+        filesystem.remove(directory)
+        return
+    for name in sorted({*filesystem.list_names(directory)} - {*foreign}):
+        filesystem.remove(f"{directory}/{name}")
+    warnings.warn(
+        f"The checkpoint's own files are deleted; {', '.join(foreign)} beside them was not written by this library, "
+        f"and is kept in {filesystem.describe(directory)}.",
+        stacklevel=5,
+    )
 
 
 def discard(filesystem: FileSystem, name: str) -> None:

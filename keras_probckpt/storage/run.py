@@ -2,24 +2,69 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import secrets
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from keras_probckpt.errors import RunLockedError
 from keras_probckpt.format.digest import Buffer
 from keras_probckpt.format.signature import KeyRing
 from keras_probckpt.records import CheckpointInfo, Manifest
-from keras_probckpt.storage.filesystem import LocalFileSystem
+from keras_probckpt.storage.filesystem import FileSystem, LocalFileSystem
 from keras_probckpt.storage.keys import load_or_create_keys
 from keras_probckpt.storage.lock import DirectoryLock
 from keras_probckpt.storage.store import CheckpointStore
+from keras_probckpt.storage.writer import BackgroundWriter
 
-__all__ = ["RunWriter"]
+__all__ = ["Planned", "RunWriter", "Save"]
 
 # Of the writers of this process, who writes where.
 _WRITERS: weakref.WeakValueDictionary[pathlib.Path, RunWriter] = weakref.WeakValueDictionary()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Save:
+    """A checkpoint that is asked for and not committed yet; the rules rank it as one that is.
+
+    Attributes:
+        name: Name of its directory.
+        manifest: What to say of it.
+        encode: Lays its content out as files. Called by whoever writes it.
+        size_bytes: Memory that it keeps from being freed.
+        is_exempt: Whether the rules wait for the next save: this one is never dropped, and nothing is removed for it.
+    """
+
+    name: str
+    manifest: Manifest
+    encode: Callable[[], Mapping[str, Sequence[Buffer]]]
+    size_bytes: int
+    is_exempt: bool = False
+
+    @property
+    def step(self) -> int:
+        """Completed optimizer updates."""
+        return self.manifest.step
+
+    @property
+    def epoch(self) -> int | None:
+        """Number of its epoch, counted from 1; `None` outside of `fit`."""
+        return self.manifest.epoch
+
+    @property
+    def batch(self) -> int | None:
+        """Completed batches of that epoch; `None` at its end."""
+        return self.manifest.batch
+
+    @property
+    def logs(self) -> Mapping[str, float]:
+        """The metrics known at the save, by name."""
+        return self.manifest.logs
+
+
+Planned: TypeAlias = CheckpointInfo | Save
 
 
 class RunWriter:
@@ -30,20 +75,42 @@ class RunWriter:
 
     Args:
         directory: The run directory, absolute; `open` creates it where it is missing.
+        choose_removals: Which of the checkpoints of a run, committed or asked for, no rule wants.
+        on_commit: Called with each checkpoint once it is durable, by the thread that wrote it.
+        is_background: Whether `submit` returns before the checkpoint is durable.
+        open_filesystem: Gives the file system of a directory.
     """
 
-    def __init__(self, directory: pathlib.Path) -> None:
+    def __init__(
+        self,
+        directory: pathlib.Path,
+        *,
+        choose_removals: Callable[[Sequence[Any]], Sequence[Any]] = lambda _: (),
+        on_commit: Iterable[Callable[[CheckpointInfo], object]] = (),
+        is_background: bool = False,
+        open_filesystem: Callable[[pathlib.Path], FileSystem] = LocalFileSystem,
+    ) -> None:
         self.directory = directory
         self.run = secrets.token_hex(4)
-        self._infos: list[CheckpointInfo] = []
+        self._choose_removals = choose_removals
+        self._on_commit = tuple(on_commit)
+        self._open_filesystem = open_filesystem
+        self._background: BackgroundWriter[Save] = BackgroundWriter(is_background=is_background)
+        self._infos: Mapping[str, CheckpointInfo] = {}  # Replaced whole: another thread may be reading it.
+        self._abandoned: Sequence[CheckpointInfo] = ()
         self._lock = DirectoryLock(directory)
-        self._store = CheckpointStore(LocalFileSystem(directory), keys=KeyRing())
+        self._store = CheckpointStore(open_filesystem(directory), keys=KeyRing())
         self._is_superseded = False
 
     @property
     def infos(self) -> Sequence[CheckpointInfo]:
         """The committed checkpoints of this run, in the order of their commits."""
-        return tuple(self._infos)
+        return tuple(self._infos.values())
+
+    @property
+    def planned(self) -> Sequence[Planned]:
+        """The checkpoints of this run as they will be once all that was asked for is committed, in that order."""
+        return tuple(self._planned().values())
 
     @property
     def store(self) -> CheckpointStore:
@@ -58,6 +125,7 @@ class RunWriter:
             CheckpointWriteError: If nothing can be written there.
             InvalidKeyError: If the signing key is not one.
         """
+        self.wait_until_finished()
         place = self.directory.resolve()  # One directory has many names: `..`, links.
         earlier = _WRITERS.get(place)
         if earlier is not None and earlier is not self:
@@ -67,8 +135,19 @@ class RunWriter:
             self._lock.acquire()
         _WRITERS[place] = self
         self._is_superseded = False
-        self._store = CheckpointStore(LocalFileSystem(self.directory), keys=load_or_create_keys())
+        self._store = CheckpointStore(self._open_filesystem(self.directory), keys=load_or_create_keys())
         self._store.sweep()
+
+    def adopt(self, infos: Sequence[CheckpointInfo], *, abandoned: Sequence[CheckpointInfo] = ()) -> None:
+        """Go on with a run that is there already.
+
+        Args:
+            infos: Its checkpoints in this directory up to the one that training goes on from, oldest first.
+            abandoned: Those after it. They are no part of the run any more, and are removed once it has a new one.
+        """
+        self.run = infos[-1].run
+        self._infos = {info.name: info for info in infos}
+        self._abandoned = tuple(abandoned)
 
     def require_open(self) -> None:
         """Open, unless this is open already.
@@ -81,17 +160,71 @@ class RunWriter:
         if not self._lock.is_held:
             self.open()
 
+    def submit(self, save: Save) -> None:
+        """Have a checkpoint committed, and then removed what no rule wants any more. Errors wait in `take_failures`.
+
+        Others that were asked for and are not begun yet are dropped if, with this one and all before it, no rule would
+        want them; so is this one, if it would have to wait. Nothing is removed from the disk before what it is removed
+        for is committed.
+        """
+        self._background.submit(save, do=self._write, choose_wanted=self._choose_wanted)
+
+    def take_failures(self) -> list[BaseException]:
+        """Give what failed since the last call, oldest first. A save that failed has no part in `planned` any more."""
+        return self._background.take_failures()
+
+    def wait_until_finished(self) -> None:
+        """Return once every save is committed or has failed."""
+        self._background.wait_until_finished()
+
     def commit(self, name: str, *, manifest: Manifest, files: Mapping[str, Sequence[Buffer]]) -> CheckpointInfo:
         """Write a checkpoint of this run; see `CheckpointStore.commit`."""
+        self._require_lock()
         info = self._store.commit(name, manifest=manifest, files=files)
-        self._infos = [*(known for known in self._infos if known.path != info.path), info]
+        self._infos = {**self._without(name), name: info}
         return info
 
     def remove(self, info: CheckpointInfo) -> None:
         """Delete a checkpoint of this run; see `CheckpointStore.remove`."""
+        self._require_lock()
         self._store.remove(info)
-        self._infos.remove(info)
+        self._infos = self._without(info.name)
 
     def close(self) -> None:
-        """Give the directory back; does nothing if it is not held."""
+        """Finish what was asked for and give the directory back; does nothing if it is not held."""
+        self.wait_until_finished()
         self._lock.release()
+
+    def _write(self, save: Save) -> None:
+        info = self.commit(save.name, manifest=save.manifest, files=save.encode())
+        for callback in self._on_commit:
+            callback(info)
+        if save.is_exempt:
+            return
+        # What a save of the same name has replaced is gone already.
+        abandoned, self._abandoned = [old for old in self._abandoned if old.name not in self._infos], ()
+        for unwanted in (*abandoned, *self._choose_removals(self.infos)):
+            self.remove(unwanted)
+
+    def _planned(self, *more: Save) -> dict[str, Planned]:
+        # The unfinished first: what is committed between the two looks is then seen twice, and not never.
+        unfinished = self._background.unfinished
+        planned: dict[str, Planned] = dict(self._infos)
+        for save in (*unfinished, *more):
+            planned.pop(save.name, None)
+            planned[save.name] = save
+        return planned
+
+    def _choose_wanted(self, saves: Sequence[Save]) -> Sequence[Save]:
+        planned = self._planned(*saves)
+        unwanted = {id(item) for item in self._choose_removals(tuple(planned.values()))}
+        return [save for save in saves if save.is_exempt or (planned[save.name] is save and id(save) not in unwanted)]
+
+    def _without(self, name: str) -> dict[str, CheckpointInfo]:
+        return {other: info for other, info in self._infos.items() if other != name}
+
+    def _require_lock(self) -> None:
+        # A forked child has let go of the lock, and with it of its parent's checkpoints.
+        if not self._lock.is_held:
+            holder = "whoever opened it last, and not by this writer, which is closed or a forked copy"
+            raise RunLockedError(path=str(self.directory), holder=holder)

@@ -5,19 +5,26 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 
-from keras_probckpt.errors import CheckpointNotFoundError, CheckpointWriteError, DamagedCheckpointError
-from keras_probckpt.format.digest import Buffer, digest_hex
+from keras_probckpt.errors import CheckpointNotFoundError, CheckpointWriteError
+from keras_probckpt.format.digest import Buffer
 from keras_probckpt.format.manifest import MANIFEST_NAME
 from keras_probckpt.format.signature import KeyRing
 from keras_probckpt.records import CheckpointInfo, Manifest
-from keras_probckpt.storage.committing import plan_displacement, publish, stage, undone_on_failure, validate_files
+from keras_probckpt.storage.checked_file import CheckedFile
+from keras_probckpt.storage.committing import (
+    plan_displacement,
+    publish,
+    require_room,
+    stage,
+    undone_on_failure,
+    validate_files,
+)
 from keras_probckpt.storage.filesystem import FileSystem
 from keras_probckpt.storage.listing import (
     UNREADABLE,
     Listing,
     as_info,
     find_directories,
-    problem_of,
     read_info,
     scan,
 )
@@ -62,6 +69,7 @@ class CheckpointStore:
         key = self._keys.signing_key
         path = self._filesystem.describe(name)
         try:
+            require_room(self._filesystem, files)
             displaced = plan_displacement(self._filesystem, name, keys=self._keys)
             with undone_on_failure(self._filesystem, staged) as undo:
                 complete = stage(self._filesystem, staged, manifest=manifest, files=files, key=key)
@@ -114,20 +122,20 @@ class CheckpointStore:
             CheckpointNotFoundError: If another process removed or replaced the checkpoint meanwhile.
             KeyError: If the checkpoint has no such file.
         """
+        checked = self.open_file(info, file)
+        data = checked.read(0, checked.size_bytes)
+        checked.verify()
+        return data
+
+    def open_file(self, info: CheckpointInfo, file: str) -> CheckedFile:
+        """Begin to read one file of a checkpoint, part by part.
+
+        Raises:
+            KeyError: If the checkpoint has no such file.
+        """
         if file not in info.files:
             raise KeyError(f"{info.name} has no file {file!r}; its files are {', '.join(sorted(info.files))}")
-        record = info.files[file]
-        try:
-            data = self._filesystem.read_buffer(f"{info.name}/{file}", size_bytes=record.size_bytes)
-        except OSError as error:
-            self._require_unchanged(info)
-            raise DamagedCheckpointError(path=str(info.path), file=file, problem=problem_of(error)) from error
-        found = digest_hex(data)
-        if found != record.blake3:
-            self._require_unchanged(info)
-            problem = f"the manifest records blake3 {record.blake3}, the file holds {found}"
-            raise DamagedCheckpointError(path=str(info.path), file=file, problem=problem)
-        return data
+        return CheckedFile(self._filesystem, info, file, require_unchanged=lambda: self._require_unchanged(info))
 
     def remove(self, info: CheckpointInfo) -> None:
         """Delete a checkpoint; a kill in between never leaves a part of it listed. Gone already is as good.

@@ -1,11 +1,17 @@
-"""Saved values put back into variables, matched by path."""
+"""Saved values put back into variables, matched by path.
+
+Large values are not copied: a variable takes the memory they were read into. TensorFlow never writes into memory that
+it did not allocate, so the first update moves the variable to memory of TensorFlow's own, and lets go of this.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import tensorflow as tf
 import tf_keras as tfk
@@ -13,38 +19,86 @@ import tf_keras as tfk
 from keras_probckpt.errors import VariableMismatchError
 from keras_probckpt.training.variables import find_optimizers, find_variables
 
-__all__ = ["Arrays", "build_optimizers", "finish_preprocessing", "put_back"]
+__all__ = ["Arrays", "Specs", "build_optimizers", "finish_preprocessing", "put_back", "require_fit"]
 
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]
+# Arrays, or what has only their shapes and dtypes.
+Specs = Mapping[str, "np.ndarray[Any, Any] | tf.TensorSpec"]
+
+# What TensorFlow's vectorized kernels take for granted of a tensor's memory; it adopts any, and crashes later.
+_ALIGNMENT_BYTES = 64
+# A smaller value is copied as fast, and keeps nothing alive that was read together with it.
+_SMALLEST_ADOPTED_BYTES = 16 * 1024
+_BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+# NumPy does not export these, nor does TensorFlow make them from bits.
+_COPIED = tuple(np.dtype(dtype) for dtype in (ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2))
 
 
-def put_back(variables: Mapping[str, tf.Variable], arrays: Arrays, *, path: str, skip_mismatch: bool = False) -> None:
+def put_back(
+    variables: Mapping[str, tf.Variable],
+    arrays: Arrays,
+    *,
+    path: str,
+    skip_mismatch: bool = False,
+    layers: Sequence[str] = (),
+) -> bool:
     """Assign saved values to the variables of the same paths.
 
     Args:
         variables: Variables by path.
-        arrays: Saved values by path.
+        arrays: Saved values by path. What is writable becomes the variables' memory: leave it alone from now on.
         path: Of the checkpoint, for messages.
         skip_mismatch: Assign what fits, and warn of the rest.
+        layers: How the layers differ, to be told where the variables do.
+
+    Returns:
+        Whether all of them fitted.
 
     Raises:
         VariableMismatchError: If the two do not have the same paths, shapes and dtypes. Nothing is assigned then.
     """
-    common = [name for name in variables if name in arrays]
-    different = [name for name in common if not _fits(variables[name], arrays[name])]
-    mismatch = VariableMismatchError(
-        path=path,
-        missing=tuple(_described(name, arrays[name]) for name in arrays if name not in variables),
-        unexpected=tuple(_described(name, variables[name]) for name in variables if name not in arrays),
-        different=tuple(_difference(name, arrays[name], variables[name]) for name in different),
-    )
-    if mismatch.missing or mismatch.unexpected or mismatch.different:
+    mismatch = _mismatch(variables, arrays, path=path, layers=layers)
+    if mismatch is not None:
         if not skip_mismatch:
             raise mismatch
         warnings.warn(f"skip_mismatch=True: what fits was loaded, the rest left as built. {mismatch}", stacklevel=3)
-    for name in common:
-        if name not in different:
-            variables[name].assign(arrays[name])
+    for name, array in arrays.items():
+        if name in variables and (mismatch is None or _fits(variables[name], array)):
+            variables[name].assign(_adopted(array), read_value=False)
+    return mismatch is None
+
+
+def require_fit(variables: Mapping[str, tf.Variable], saved: Specs, *, path: str) -> None:
+    """Check that saved values could be put back; none is.
+
+    Args:
+        variables: Variables by path.
+        saved: What has the shape and dtype of each saved value, by path.
+        path: Of the checkpoint, for messages.
+
+    Raises:
+        VariableMismatchError: If the two do not have the same paths, shapes and dtypes.
+    """
+    mismatch = _mismatch(variables, saved, path=path)
+    if mismatch is not None:
+        raise mismatch
+
+
+def _mismatch(
+    variables: Mapping[str, tf.Variable], saved: Specs, *, path: str, layers: Sequence[str] = ()
+) -> VariableMismatchError | None:
+    mismatch = VariableMismatchError(
+        path=path,
+        missing=tuple(_described(name, saved[name]) for name in saved if name not in variables),
+        unexpected=tuple(_described(name, variables[name]) for name in variables if name not in saved),
+        different=tuple(
+            _difference(name, saved[name], variable)
+            for name, variable in variables.items()
+            if name in saved and not _fits(variable, saved[name])
+        ),
+        layers=tuple(layers),
+    )
+    return mismatch if mismatch.missing or mismatch.unexpected or mismatch.different else None
 
 
 def build_optimizers(model: tfk.Model, saved: Iterable[str]) -> None:
@@ -74,7 +128,37 @@ def _build(optimizer: Any, variables: list[tf.Variable]) -> None:
     if isinstance(optimizer, tfk.optimizers.legacy.Optimizer):
         getattr(optimizer, "inner_optimizer", optimizer)._create_all_weights(variables)
     else:
-        optimizer.build(variables)
+        with _slots_from_untouched_memory(optimizer):
+            optimizer.build(variables)
+
+
+@contextlib.contextmanager
+def _slots_from_untouched_memory(optimizer: Any) -> Iterator[None]:
+    """Let the zeros that slots begin with take no time: saved values are about to replace them."""
+    make = optimizer.add_variable_from_reference
+
+    def make_untouched(
+        model_variable: tf.Variable, variable_name: str, shape: Any = None, initial_value: Any = None
+    ) -> tf.Variable:
+        if initial_value is None and shape is None and model_variable.shape.is_fully_defined():
+            initial_value = _zeros(model_variable.shape, _dtype_name(model_variable))
+        return make(model_variable, variable_name, shape=shape, initial_value=initial_value)
+
+    optimizer.add_variable_from_reference = make_untouched
+    try:
+        yield
+    finally:
+        del optimizer.add_variable_from_reference
+
+
+def _zeros(shape: tf.TensorShape, dtype: str) -> Any:
+    """Make zeros; where they are many, of pages that the system fills in when they are first read, and so never."""
+    size_bytes = shape.num_elements() * tf.as_dtype(dtype).size
+    if size_bytes < _SMALLEST_ADOPTED_BYTES:
+        return tf.zeros(shape, dtype)
+    memory = np.zeros(size_bytes + _ALIGNMENT_BYTES, np.uint8)
+    start = -_address_of(memory) % _ALIGNMENT_BYTES
+    return _adopted(memory[start : start + size_bytes].view(tf.as_dtype(dtype).as_numpy_dtype).reshape(shape))
 
 
 def finish_preprocessing(model: tfk.Model) -> None:
@@ -87,8 +171,26 @@ def finish_preprocessing(model: tfk.Model) -> None:
             layer.finalize_state()
 
 
-def _fits(variable: tf.Variable, array: np.ndarray[Any, Any]) -> bool:
-    return bool(variable.shape.is_compatible_with(array.shape)) and _dtype_name(variable) == array.dtype.name
+def _adopted(array: np.ndarray[Any, Any]) -> Any:
+    """Make a tensor of an array's memory, if that is worth it and TensorFlow can work with it; else leave the array.
+
+    Source: https://dmlc.github.io/dlpack, which NumPy and TensorFlow both speak.
+    """
+    is_worth_it = array.nbytes >= _SMALLEST_ADOPTED_BYTES and array.dtype not in _COPIED
+    is_ours = array.flags.writeable and array.flags.c_contiguous and _address_of(array) % _ALIGNMENT_BYTES == 0
+    if not (is_worth_it and is_ours):
+        return array
+    if array.dtype == _BFLOAT16:  # NumPy does not export it: its bits travel as integers.
+        return tf.bitcast(tf.experimental.dlpack.from_dlpack(array.view(np.uint16).__dlpack__()), tf.bfloat16)
+    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+
+
+def _address_of(array: np.ndarray[Any, Any]) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+def _fits(variable: tf.Variable, saved: Any) -> bool:
+    return bool(variable.shape.is_compatible_with(saved.shape)) and _dtype_name(variable) == saved.dtype.name
 
 
 def _dtype_name(variable: tf.Variable) -> str:
@@ -99,9 +201,8 @@ def _described(name: str, value: Any) -> str:
     return f"{name} {_shape_of(value)} {value.dtype.name}"
 
 
-def _difference(name: str, array: np.ndarray[Any, Any], variable: tf.Variable) -> str:
-    saved, built = f"{_shape_of(array)} {array.dtype.name}", f"{_shape_of(variable)} {_dtype_name(variable)}"
-    return f"{name}: saved {saved}, built {built}"
+def _difference(name: str, saved: Any, variable: tf.Variable) -> str:
+    return f"{name}: saved {_shape_of(saved)} {saved.dtype.name}, built {_shape_of(variable)} {_dtype_name(variable)}"
 
 
 def _shape_of(value: Any) -> str:

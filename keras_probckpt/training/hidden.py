@@ -12,7 +12,8 @@ import collections
 import dataclasses
 import inspect
 import types
-from collections.abc import Iterable, Iterator, Mapping
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -22,7 +23,14 @@ from tensorflow.python.ops import stateful_random_ops
 from keras_probckpt.errors import UnrecordableError
 from keras_probckpt.training.variables import HIDDEN_PREFIX, ModelVariables
 
-__all__ = ["find_hidden", "find_located", "with_hidden_variables"]
+__all__ = [
+    "find_hidden",
+    "find_hidden_layers",
+    "find_located",
+    "is_hidden_path",
+    "locate_layers",
+    "with_hidden_variables",
+]
 
 # Whose objects hold no variables of the user's; the search would get lost in them.
 _LIBRARIES = ("tensorflow", "keras", "tf_keras", "tensorflow_probability", "numpy", "builtins", "keras_probckpt")
@@ -56,12 +64,13 @@ def find_hidden(model: tfk.Model, known: Iterable[tf.Variable]) -> dict[str, tf.
     Raises:
         UnrecordableError: If no way leads to one of them. Names it.
     """
-    tracked = {id(variable) for variable in (*known, *_of_keras(model))}
-    used = {id(variable): variable for variable in _used(model) if id(variable) not in tracked}
+    tracked = {_identity(variable) for variable in (*known, *_of_keras(model))}
+    used = {_identity(variable): variable for variable in _used(model)}
+    used = {key: used[key] for key in used.keys() - tracked}
     if not used:
         return {}
-    located = {path: item for path, item in find_located(model).items() if id(item) in used}
-    lost = [used[key] for key in used.keys() - {id(variable) for variable in located.values()}]
+    located = {path: item for path, item in find_located(model).items() if _identity(item) in used}
+    lost = [used[key] for key in used.keys() - {_identity(variable) for variable in located.values()}]
     if lost:
         names = ", ".join(sorted(f"{variable.name!r} of shape {tuple(variable.shape)}" for variable in lost))
         raise UnrecordableError(
@@ -72,23 +81,56 @@ def find_hidden(model: tfk.Model, known: Iterable[tf.Variable]) -> dict[str, tf.
     return located
 
 
+def find_hidden_layers(model: tfk.Model, known: Iterable[tf.Variable]) -> dict[str, tfk.layers.Layer]:
+    """Find the layers that have variables which the train step uses and nobody tracks.
+
+    Args:
+        model: A model; nothing is found before its train step was traced.
+        known: The variables that are saved without this.
+
+    Returns:
+        Layers by path, parents before their children.
+    """
+    tracked = {_identity(variable) for variable in (*known, *_of_keras(model))}
+    used = {_identity(variable) for variable in _used(model)} - tracked
+    paths = [path for path, item in find_located(model).items() if _identity(item) in used] if used else []
+    if not paths:
+        return {}
+    return {
+        path: layer
+        for path, layer in locate_layers(model).items()
+        if any(other.startswith(f"{path}/") for other in paths)
+    }
+
+
 def find_located(model: tfk.Model) -> dict[str, tf.Variable]:
     """Find every variable that plain Python leads to from a model and its compile arguments, by path."""
+    return {path: item for path, item in _located(model) if isinstance(item, tf.Variable)}
+
+
+def locate_layers(model: tfk.Model) -> dict[str, tfk.layers.Layer]:
+    """Find every layer that plain Python leads to, likewise; parents before their children."""
+    return {path: item for path, item in _located(model) if isinstance(item, tfk.layers.Layer)}
+
+
+def _located(model: tfk.Model) -> Iterator[tuple[str, Any]]:
     compiled = getattr(getattr(model, "_compile_config", None), "config", {})
     pending = collections.deque([("model", model), ("compile", compiled)])
     seen = {id(model), id(compiled)}
-    found = {}
     while pending and len(seen) < _MOST_OBJECTS:
         path, parent = pending.popleft()
         for name, child in _children(parent):
             if id(child) in seen:
                 continue
             seen.add(id(child))
-            if isinstance(child, tf.Variable):
-                found[f"{HIDDEN_PREFIX}{path}/{name}"] = child
-            else:
+            yield f"{HIDDEN_PREFIX}{path}/{name}", child
+            if not isinstance(child, tf.Variable):
                 pending.append((f"{path}/{name}", child))
-    return found
+
+
+def is_hidden_path(path: str) -> bool:
+    """Whether a path is that of a variable to which only plain Python leads."""
+    return path.startswith(HIDDEN_PREFIX)
 
 
 def with_hidden_variables(found: ModelVariables, model: tfk.Model, saved: Iterable[str]) -> ModelVariables:
@@ -105,11 +147,26 @@ def with_hidden_variables(found: ModelVariables, model: tfk.Model, saved: Iterab
     return dataclasses.replace(found, model={**found.model, **hidden})
 
 
-def _used(model: tfk.Model) -> Iterator[tf.Variable]:
+def _identity(variable: tf.Variable) -> int:
+    # Mixed precision wraps a variable in one that casts; the train step knows the one inside.
+    return id(getattr(variable, "_variable", variable))
+
+
+def _used(model: tfk.Model) -> Sequence[tf.Variable]:
     step: Any = getattr(model, "train_tf_function", None)
-    if hasattr(step, "_list_all_concrete_functions"):
-        for function in step._list_all_concrete_functions():
-            yield from function.graph.variables
+    if not hasattr(step, "_list_all_concrete_functions"):
+        return ()
+    traces = step.experimental_get_tracing_count()
+    known_traces, variables = _used_by.get(step, (0, ()))
+    if known_traces != traces:
+        functions = step._list_all_concrete_functions()
+        variables = tuple(variable for function in functions for variable in function.graph.variables)
+        _used_by[step] = traces, variables
+    return variables
+
+
+# To list what a function traced takes as long as to find all variables of a small model: done once for each trace.
+_used_by: weakref.WeakKeyDictionary[Any, tuple[int, tuple[tf.Variable, ...]]] = weakref.WeakKeyDictionary()
 
 
 def _of_keras(model: tfk.Model) -> Iterator[tf.Variable]:
@@ -133,6 +190,8 @@ def _children(parent: Any) -> list[tuple[str, Any]]:
         return [(str(index), item) for index, item in enumerate(items)]
     if isinstance(parent, types.MethodType):
         return [("self", parent.__self__), ("function", parent.__func__)]
+    if isinstance(parent, tf.__internal__.function.Function):
+        return [("function", parent.python_function)]
     if isinstance(parent, types.FunctionType):
         return list(_reached_by(parent))
     return [*_attributes(parent), *_functions_of(type(parent))]

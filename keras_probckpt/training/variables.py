@@ -29,12 +29,14 @@ __all__ = [
 OPTIMIZERS = (tfk.optimizers.Optimizer, tfk.optimizers.legacy.Optimizer)
 # Each layer of a Sequential or Functional model is tracked twice; the other name, `layer-2`, counts all layers.
 _SECOND_NAME = "layer_with_weights-"
-# Keras keeps what `fit` compiles on the model; an optimizer an index by names that differ from process to process;
-# TFP's joint distributions the parts they made, by the number of the graph they made them in.
+# Keras keeps what `fit` compiles on the model; an optimizer an index by names that differ from process to process.
 _NO_STATE = frozenset(
     {"_index_dict", "_variables", "train_function", "train_tf_function", "test_function", "predict_function"}
-    | {"_single_sample_distributions"}
 )
+# TFP's joint distributions keep the parts they made, by the number of the graph they made them in; all have the same
+# variables.
+_PARTS_BY_GRAPH = "_single_sample_distributions"
+
 
 # No path of a tracked variable begins so: in a name, `_escaped` writes "~" as "~0".
 _RECIPE_PREFIX = "recipe~/"
@@ -54,13 +56,23 @@ class ModelVariables:
     optimizers: Mapping[str, tf.Variable]
 
 
-def find_variables(model: tfk.Model) -> ModelVariables:
-    """Find the variables of a model, in time proportional to their number."""
-    found = _walk(model, stops=_holds_no_model_variables)
-    own = {path: item for path, item in found if isinstance(item, tf.Variable)}
+def find_variables(model: tfk.Model, *, parents: list[Any] | None = None) -> ModelVariables:
+    """Find the variables of a model, in time proportional to their number.
+
+    Args:
+        model: The model.
+        parents: Takes every object whose children were looked at.
+    """
+    own: dict[str, tf.Variable] = {}
+    optimizers: dict[str, Any] = {}
+    for path, item in _walk(model, stops=_holds_no_model_variables, parents=parents):
+        if isinstance(item, tf.Variable):
+            own[path] = item
+        elif isinstance(item, OPTIMIZERS):
+            optimizers[path] = item
     state: dict[str, tf.Variable] = {}
-    for path, optimizer in find_optimizers(model).items():
-        state.update(_optimizer_variables(optimizer, path, model=own))
+    for path, optimizer in optimizers.items():
+        state.update(_optimizer_variables(optimizer, path, model=own, parents=parents))
     return ModelVariables(own, state)
 
 
@@ -88,6 +100,8 @@ def with_recipe_variables(
     Returns:
         All of them, and the path of each of the recipe's: `recipe~/<number>` for those that the model does not track.
     """
+    if not variables:
+        return found, []
     names = {id(variable): path for path, variable in found.model.items()}
     paths = {
         number: names.get(id(variable), f"{_RECIPE_PREFIX}{number}") for number, variable in sorted(variables.items())
@@ -105,12 +119,14 @@ def is_tracked_path(path: str) -> bool:
     return not path.startswith((_RECIPE_PREFIX, HIDDEN_PREFIX))
 
 
-def _walk(root: Any, *, stops: Callable[[Any], bool]) -> Iterator[tuple[str, Any]]:
+def _walk(root: Any, *, stops: Callable[[Any], bool], parents: list[Any] | None = None) -> Iterator[tuple[str, Any]]:
     """Yield each object below the root once, by its shortest path, breadth first; not beyond objects where it stops."""
     pending = collections.deque([("", root)])
     seen = {id(root)}
     while pending:
         prefix, parent = pending.popleft()
+        if parents is not None:
+            parents.append(parent)
         for name, child in _children(parent):
             if id(child) in seen:
                 continue
@@ -133,10 +149,17 @@ def _children(parent: Any) -> list[tuple[str, Any]]:
     children = [
         (name, names[name]) for name in sorted(names) if not name.startswith(_SECOND_NAME) and name not in _NO_STATE
     ]
+    if _PARTS_BY_GRAPH in names:
+        children = [(name, _first_of(item) if name == _PARTS_BY_GRAPH else item) for name, item in children]
     if isinstance(parent, tfk.layers.Layer):  # Weights added under one name hide each other from the view.
         weights = [*parent._trainable_weights, *parent._non_trainable_weights]
         children += [(f"weights-{index}", weight) for index, weight in enumerate(weights)]
     return children
+
+
+def _first_of(items: Any) -> list[Any]:
+    parts = getattr(items, "__wrapped__", items)
+    return [next(iter(parts.values()))] if parts else []
 
 
 def _tracked(parent: Any) -> Mapping[str, Any]:
@@ -152,12 +175,14 @@ def _escaped(name: str) -> str:
     return name.replace("~", "~0").replace("/", "~1")
 
 
-def _optimizer_variables(optimizer: Any, prefix: str, *, model: Mapping[str, tf.Variable]) -> dict[str, tf.Variable]:
+def _optimizer_variables(
+    optimizer: Any, prefix: str, *, model: Mapping[str, tf.Variable], parents: list[Any] | None
+) -> dict[str, tf.Variable]:
     slots = _slots(getattr(optimizer, "inner_optimizer", optimizer), model)
     slot_ids = {id(variable) for variable in slots.values()}
     scalars = {
         path: item
-        for path, item in _walk(optimizer, stops=lambda item: isinstance(item, tf.Variable))
+        for path, item in _walk(optimizer, stops=lambda item: isinstance(item, tf.Variable), parents=parents)
         if isinstance(item, tf.Variable) and id(item) not in slot_ids
     }
     return {f"{prefix}/{path}": variable for path, variable in {**scalars, **slots}.items()}
@@ -172,14 +197,18 @@ def _slots(optimizer: Any, model: Mapping[str, tf.Variable]) -> dict[str, tf.Var
             for name, slot in optimizer._slots.get(_legacy_key(variable), {}).items()
         }
     numbers = getattr(optimizer, "_index_dict", {})
+    keys = {path: optimizer._var_key(variable) for path, variable in model.items()} if numbers else {}
+    places = {path: numbers[key] for path, key in keys.items() if key in numbers}
     lists = [
-        (name, items) for name, items in _children(optimizer) if isinstance(items, list) and len(items) == len(numbers)
+        (name, list(items))  # A plain one: each look into TensorFlow's own costs a call.
+        for name, items in _children(optimizer)
+        if isinstance(items, list) and len(items) == len(numbers)
     ]
     return {
-        f"{name}/{path}": items[numbers[optimizer._var_key(variable)]]
+        f"{name}/{path}": items[place]
         for name, items in lists
-        for path, variable in model.items()
-        if optimizer._var_key(variable) in numbers and isinstance(items[0], tf.Variable)
+        if items and isinstance(items[0], tf.Variable)
+        for path, place in places.items()
     }
 
 

@@ -59,6 +59,18 @@ def test_a_digest_may_be_asked_for_on_the_way() -> None:
     assert (before, digest.hexdigest()) == (OF_NOTHING, OF_ZERO_BYTE)
 
 
+@given(st.lists(st.integers(0, 200_000), max_size=4))
+def test_all_cores_find_the_same(sizes: list[int]) -> None:
+    """However the work is shared out."""
+    digest = Digest(on_all_cores=True)
+    chunks = [bytes([number + 1]) * size for number, size in enumerate(sizes)]
+
+    for chunk in chunks:
+        digest.update(chunk)
+
+    assert digest.hexdigest() == digest_of(chunks)
+
+
 def test_a_buffer_with_gaps_is_refused() -> None:
     """Its bytes are not what is written."""
     with pytest.raises(TypeError):

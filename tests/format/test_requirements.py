@@ -45,6 +45,7 @@ def test_a_document_of_data_needs_nothing(document: object) -> None:
         ({"$": "import"}, "import <unnamed>.<unnamed>"),
         ({"$": "import", "module": None, "name": ["system"]}, "import None.['system']"),
         ({"$": "import", "module": {"$": "x"}, "name": 3}, "import {'$': 'x'}.3"),
+        ({"$": "method", "module": "mypkg.models", "name": "Net.make"}, "import mypkg.models.Net.make"),
         ({"$": "pickle", "source": 3}, "unpickle <unnamed>.<unnamed>"),
     ],
 )
@@ -81,6 +82,15 @@ def test_variables_are_listed_in_order() -> None:
         VariableRecord(path="a/kernel", shape=(2, 0), dtype="float32"),
         VariableRecord(path="step", shape=(), dtype="int64"),
     )
+
+
+def test_the_variables_of_optimizers_are_a_list_of_their_own() -> None:
+    """Its name is in the error where it is malformed."""
+    document = {"variables": [], "optimizer_variables": [GOOD]}
+
+    assert variables_of(document, of="optimizer_variables") == (VariableRecord(path="a", shape=(2,), dtype="float32"),)
+    with pytest.raises(ValueError, match="the recipe's optimizer_variables are None, expected a list"):
+        variables_of({"variables": []}, of="optimizer_variables")
 
 
 GOOD = {"path": "a", "shape": [2], "dtype": "float32"}

@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from keras_probckpt.format.tensors import LIMIT_HEADER_BYTES, decode_tensors, encode_tensors, read_header
+from keras_probckpt.format.tensors import (
+    LIMIT_HEADER_BYTES,
+    PART_BYTES,
+    decode_tensors,
+    encode_tensors,
+    read_header,
+    read_tensors,
+)
 from tests.format.tensor_files import Array, decoded, encoded, facts
 
 NUMPY_DTYPES = [
@@ -157,6 +164,41 @@ def test_arrays_are_not_copied_on_their_way_in() -> None:
     assert decoded(bytes(buffer))["a"].tolist() == [1.0, 1.0]
     assert decoded(bytes(buffer))["z"].tolist() == [2j]
     assert not decoded(data)["a"].flags.writeable
+
+
+@given(st.dictionaries(NAMES, arrays(NUMPY_DTYPES + ML_DTYPES), max_size=5))
+def test_a_file_is_read_from_its_first_byte_to_its_last(given_arrays: dict[str, Array]) -> None:
+    """Each byte once and in order, so that it can be digested on the way."""
+    data = encoded(given_arrays)
+    asked: list[tuple[int, int]] = []
+
+    def read(start: int, stop: int) -> bytes:
+        asked.append((start, stop))
+        return data[start:stop]
+
+    found = read_tensors(read, size_bytes=len(data), where="it")
+
+    assert facts(found) == facts(given_arrays)
+    assert [start for start, _ in asked] == [0, *(stop for _, stop in asked[:-1])]
+    assert asked[-1][1] == len(data)
+
+
+def test_a_large_array_has_a_part_of_its_own_and_small_ones_share_one() -> None:
+    """Whoever keeps a small array keeps no large one alive, and a thousand small ones are not a thousand reads."""
+    large = np.zeros(PART_BYTES + 64, np.uint8)
+    small = np.zeros(64, np.uint8)
+    data = encoded({"a": small, "b": small, "c": large, "d": small, "e": small[:2]})
+    asked: list[int] = []
+
+    def read(start: int, stop: int) -> bytes:
+        asked.append(stop - start)
+        return data[start:stop]
+
+    found = read_tensors(read, size_bytes=len(data), where="it")
+
+    assert asked[2:] == [128, PART_BYTES + 64, 66]
+    assert found["a"].base is found["b"].base
+    assert found["d"].base is not found["c"].base
 
 
 @pytest.mark.parametrize(

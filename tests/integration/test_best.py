@@ -10,7 +10,7 @@ import tf_keras as tfk
 
 from keras_probckpt import ProbCheckpoint, list_checkpoints, restore_best
 from keras_probckpt.errors import MonitorNeverSeenError, MonitorNotFoundError
-from tests.integration.tiny import X, Y, epochs_in, fit, fit_scored, weights_of
+from tests.integration.tiny import Finish, X, Y, epochs_in, fit, fit_scored, weights_of
 
 NAN, INF = math.nan, math.inf
 
@@ -71,7 +71,7 @@ def test_best_and_its_path_follow_the_training(model: tfk.Sequential, run: pathl
         )
     )
 
-    fit_scored(model, [NAN, 2.0, 3.0, 1.0], callback, look)
+    fit_scored(model, [NAN, 2.0, 3.0, 1.0], callback, Finish(callback), look)
 
     assert seen == [
         (INF, None, "none"),

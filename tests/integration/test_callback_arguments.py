@@ -11,6 +11,7 @@ import tf_keras as tfk
 
 from keras_probckpt import ProbCheckpoint, ProbModelMixin, list_checkpoints
 from tests.integration.tiny import (
+    Finish,
     epochs_in,
     fit,
     fit_scored,
@@ -182,7 +183,7 @@ def test_on_commit_is_called_with_each_durable_checkpoint(model: tfk.Sequential,
     heard = []
     callback = ProbCheckpoint(run, on_commit=[lambda info: heard.append((info.epoch, names_in(info.path)))])
 
-    fit_scored(model, [2.0, 1.0], callback)
+    fit_scored(model, [2.0, 1.0], callback, Finish(callback))
 
     assert [epoch for epoch, _ in heard] == [1, 2]
     assert all("manifest.json" in files and "model.safetensors" in files for _, files in heard)

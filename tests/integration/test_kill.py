@@ -71,7 +71,7 @@ def test_after_a_kill_every_listed_checkpoint_is_whole(number: int, killed: list
 
     # One more than the three newest where the kill came between a commit and the removal after it.
     assert 1 <= len(found) <= 4
-    assert [info.step for info in found] == list(range(found[0].step, found[-1].step + 1))
+    assert [info.step for info in found] == sorted({info.step for info in found})
     for info in found:
         verify_checkpoint(info.path)
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras as tfk
 
 from keras_probckpt import ProbCheckpoint
-from tests.integration.tiny import Scores, X, Y, fit, names_in, new_model
+from tests.integration.tiny import Finish, Scores, X, Y, fit, names_in, new_model
 
 Moment = tuple[Any, ...]
 
@@ -131,9 +131,11 @@ def test_it_saves_when_model_checkpoint_does_and_under_the_same_name(
     """In one fit both write at the same batches and epochs; where the user names each checkpoint, the same names."""
     stock, ours = tmp_path / "stock", tmp_path / "ours"
     is_template = "{" in case.name
+    checkpoint = ProbCheckpoint(ours / case.name if is_template else ours, save_weights_only=True, **case.arguments)
     callbacks = [
         tfk.callbacks.ModelCheckpoint(str(stock / case.name), save_weights_only=True, **case.arguments),
-        ProbCheckpoint(ours / case.name if is_template else ours, save_weights_only=True, **case.arguments),
+        checkpoint,
+        Finish(checkpoint),
     ]
     watches = [Watch(stock), Watch(ours)]
     model = _with_steps_per_execution(model, case.steps_per_execution)

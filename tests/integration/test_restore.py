@@ -22,7 +22,7 @@ from keras_probckpt.errors import (
     DamagedCheckpointError,
     VariableMismatchError,
 )
-from tests.integration.tiny import X, Y, fit, fit_scored, negative_log_likelihood, new_model, weights_of
+from tests.integration.tiny import Finish, X, Y, fit, fit_scored, negative_log_likelihood, new_model, weights_of
 
 
 @pytest.fixture
@@ -278,6 +278,7 @@ def test_a_model_is_restored_while_it_trains(model: tfk.Sequential, run: pathlib
             weights.append(weights_of(model))
             seen.append(weights_of(restore_best(run, compile=False)))
 
-    fit_scored(model, [1.0, 2.0, 0.5], ProbCheckpoint(run), Reader())
+    callback = ProbCheckpoint(run)
+    fit_scored(model, [1.0, 2.0, 0.5], callback, Finish(callback), Reader())
 
     assert seen == [weights[0], weights[0], weights[2]]

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow_probability as tfp
 import tf_keras as tfk
 
-from keras_probckpt import list_checkpoints
+from keras_probckpt import ProbCheckpoint, list_checkpoints
 
 X = np.linspace(-1, 1, 6, dtype="float32")[:, np.newaxis]
 Y = 2 * X + 1
@@ -45,6 +45,22 @@ class Scores(tfk.callbacks.Callback):
             value = values[epoch]
             if value is not None:
                 logs[name] = value
+
+
+class Finish(tfk.callbacks.Callback):
+    """Waits after each batch and epoch until what a callback before it saved is on disk."""
+
+    def __init__(self, checkpoint: ProbCheckpoint) -> None:
+        super().__init__()
+        self._checkpoint = checkpoint
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Wait after a batch."""
+        self._checkpoint.wait_until_finished()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Wait after an epoch."""
+        self._checkpoint.wait_until_finished()
 
 
 def fit(model: tfk.Model, *callbacks: tfk.callbacks.Callback, **options: Any) -> Any:

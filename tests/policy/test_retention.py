@@ -140,6 +140,24 @@ def test_among_scored_ones_an_unscored_checkpoint_never_stays_on_merit() -> None
     ]
 
 
+@pytest.mark.parametrize(
+    ("losses", "removed"),
+    [
+        ([0.5, 0.9, 0.7, math.nan, math.nan], [10, 20, 40]),
+        ([0.5, 0.9, 0.7, math.nan, 0.8], [10, 20, 30, 40]),
+        ([math.nan, math.inf], [10]),
+    ],
+)
+def test_a_run_that_diverged_keeps_the_last_point_to_resume_from(losses: list[float], removed: list[int]) -> None:
+    """The newest stays too; a finite loss after it makes the older point needless."""
+    run = [
+        Saved(step=10 * number, epoch=number, batch=None, logs={"loss": loss})
+        for number, loss in enumerate(losses, start=1)
+    ]
+
+    assert steps_of(plan_removals(run, retention=BEST_AND_NEWEST, objective=LEAST_LOSS)) == removed
+
+
 @pytest.mark.parametrize("objective", [None, LEAST_LOSS])
 @pytest.mark.parametrize("save_last", [0, 1])
 def test_where_nothing_can_be_ranked_the_newest_stays(objective: Objective | None, save_last: int) -> None:

@@ -40,6 +40,11 @@ class _Hostile:
 class UserLambda(tfk.layers.Lambda):
     """A user's class that inherits Keras's way of making functions of text."""
 
+    def make(self, path: str) -> str:
+        """Do what only its own program is to have done."""
+        os.mkdir(path)  # noqa: PTH102 - as an attack would
+        return path
+
 
 class UserDistribution(tfp.layers.DistributionLambda):
     """A user's class that inherits TFP's way of unpickling text, and describes itself."""
@@ -75,7 +80,16 @@ def hostile_documents(canary: pathlib.Path) -> dict[str, Any]:
     }
     user = {"$": "import", "module": "tests.recipe.hostility", "name": "UserLambda", "registered": "hostile>UserLambda"}
     user_distribution = {**user, "name": "UserDistribution", "registered": "hostile>UserDistribution"}
+    maker = {"$": "object", "class": user, "arguments": {"function": known("tf.math.abs")}}
+    method = {"$": "method", "module": "tests.recipe.hostility", "name": "UserLambda.make", "object": maker}
     return {
+        "a method of a registered class": {"$": "build", "class": method, "positional": [place], "arguments": {}},
+        "a method of Keras": {
+            "$": "build",
+            "class": {**method, "module": "tf_keras.src.engine.base_layer", "name": "Layer.save_own_variables"},
+            "positional": [place],
+            "arguments": {},
+        },
         "a registered distribution of text": {
             "$": "object",
             "class": user_distribution,
@@ -148,6 +162,29 @@ def hostile_documents(canary: pathlib.Path) -> dict[str, Any]:
             "$": "build",
             "class": known("tf_keras.mixed_precision.set_global_policy"),
             "arguments": {"policy": "float16"},
+        },
+        "a file as vocabulary": {
+            "$": "lookup",
+            "class": "StringLookup",
+            "arguments": {"vocabulary": __file__},
+            "learned": {},
+        },
+        "a file as learned vocabulary": {
+            "$": "lookup",
+            "class": "StringLookup",
+            "arguments": {},
+            "learned": {"vocabulary": __file__},
+        },
+        "a file as vocabulary in a list's place": {
+            "$": "lookup",
+            "class": "TextVectorization",
+            "arguments": {"vocabulary": {"$": "tuple", "items": [__file__]}},
+            "learned": {},
+        },
+        "a file as vocabulary of a known class": {
+            "$": "keras",
+            "class": known("tf_keras.layers.StringLookup"),
+            "arguments": {"vocabulary": __file__},
         },
         "a known class in a partial call": {
             "$": "keras",

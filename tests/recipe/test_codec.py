@@ -7,6 +7,7 @@ import pytest
 
 from keras_probckpt.errors import MalformedRecipeError, UnrecordableError
 from keras_probckpt.recipe.kinds import new_encoder
+from tests.parameter_ids import without_address
 from tests.recipe.journeys import read, round_trip, written
 
 
@@ -73,7 +74,7 @@ class Opaque:
         (iter([]), "is of no kind that can be rebuilt"),
         (memoryview(b"ab"), "is of no kind that can be rebuilt"),
     ],
-    ids=str,
+    ids=without_address,
 )
 def test_what_cannot_be_rebuilt_is_named_with_its_place(value: Any, problem: str) -> None:
     """And a way out is shown."""
@@ -155,7 +156,7 @@ def test_what_cannot_be_rebuilt_is_named_with_its_place(value: Any, problem: str
         {"$": {}},
         {"$": "tuple", "id": 0, "items": []},
     ],
-    ids=str,
+    ids=without_address,
 )
 def test_a_node_that_nobody_writes_is_malformed(node: dict[str, Any]) -> None:
     """Of every tag: a missing field, a field of another type, a value out of its range."""

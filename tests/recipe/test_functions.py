@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import functools
 import sys
 import threading
@@ -10,8 +11,9 @@ import pytest
 import tensorflow as tf
 import tf_keras as tfk
 
-from keras_probckpt.errors import UnrecordableError
-from tests.recipe.journeys import described, round_trip, trust_of, written
+from keras_probckpt import ProbModelMixin
+from keras_probckpt.errors import MalformedRecipeError, UnrecordableError, UntrustedCheckpointError
+from tests.recipe.journeys import described, read, round_trip, trust_of, written
 
 
 def double(x: Any) -> Any:
@@ -111,6 +113,82 @@ def test_a_method_of_an_object_travels_with_it() -> None:
     assert round_trip(Scale(3.0).apply)(2.0) == 6.0
 
 
+class Maker(ProbModelMixin, tfk.layers.Layer):
+    """A layer with methods that are used as functions."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def make(self, x: float) -> float:
+        """Use the layer."""
+        return self.factor * x
+
+    @classmethod
+    def halve(cls, x: float) -> float:
+        """Use the class."""
+        return x / 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Factor:
+    """Plain data with a method."""
+
+    factor: float
+
+    def apply(self, x: float) -> float:
+        """Use the data."""
+        return self.factor * x
+
+
+def test_a_method_of_what_the_recipe_can_write_needs_no_pickle() -> None:
+    """The object is the one that stands elsewhere in the recipe."""
+    maker = Maker(3.0)
+
+    stored = written([maker, maker.make, Maker.halve, Factor(4.0).apply])
+
+    again, make, halve, apply = stored.read()
+    assert stored.code is None
+    assert [node["$"] for node in stored.node] == ["object", "method", "method", "method"]
+    assert (make(2.0), halve(2.0), apply(2.0)) == (6.0, 1.0, 8.0)
+    assert make.__self__ is again
+
+
+METHOD = {"$": "method", "module": __name__, "name": "Maker.make"}
+MAKER = {"$": "object", "class": {"$": "import", "module": __name__, "name": "Maker"}, "arguments": {"factor": 1.0}}
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        METHOD,
+        {**METHOD, "object": 3},
+        {**METHOD, "object": MAKER, "name": "Maker.missing"},
+        {**METHOD, "object": MAKER, "name": "Maker.factor"},
+        {**METHOD, "object": MAKER, "name": "Maker.__class__"},
+        {**METHOD, "object": MAKER, "name": "Other.make"},
+        {**METHOD, "object": MAKER, "module": "os"},
+        {**METHOD, "object": MAKER, "module": "tf_keras.src.engine.base_layer", "name": "Layer.build"},
+        {**METHOD, "object": {"$": "import", "module": __name__, "name": "Maker"}},
+        {**METHOD, "object": {"$": "known", "name": "tf_keras.layers.Dense"}, "name": "Dense.from_config"},
+    ],
+)
+def test_only_what_a_users_class_defines_is_a_method(node: dict[str, Any]) -> None:
+    """Of an attribute, of Keras's own methods, of another class's: nothing, even in one's own checkpoint."""
+    with pytest.raises(MalformedRecipeError):
+        read(node)
+
+
+def test_a_method_of_a_registered_class_needs_trust() -> None:
+    """Its arguments may come from the file; to register a class is to let it be made."""
+    stored = written(Maker(3.0).make)
+
+    with pytest.raises(UntrustedCheckpointError, match=r"import tests\.recipe\.test_functions\.Maker\.make"):
+        stored.read(trust_of("unsigned"))
+    assert stored.read(trust_of("unsigned", trusted=[__name__]))(2.0) == 6.0
+    assert stored.read(trust_of("unsigned", custom_objects={"Maker.make": double})) is double
+
+
 def test_a_function_in_two_places_is_kept_once() -> None:
     """And is one function again."""
 
@@ -171,3 +249,18 @@ def test_a_loss_that_can_be_pickled_is_kept() -> None:
 def test_what_the_libraries_define_is_neither_imported_nor_pickled(value: Any) -> None:
     """It is in the closed tables."""
     assert written(value).read(trust_of("unsigned")) is value
+
+
+def test_what_was_restored_is_written_again_with_all_that_was_known_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its source, and the name under which the first process registered it: the script is gone, the model trains on."""
+    named = {"package": "script", "name": "Layer"}
+    local = tfk.saving.register_keras_serializable(**named)(type("Layer", (tfk.layers.Layer,), {}))
+    monkeypatch.setattr(local, "__module__", "__main__")
+    first = written({"class": local, "function": lambda x: x + 5})
+    monkeypatch.delitem(tfk.saving.get_custom_objects(), "script>Layer")
+
+    second = written(first.read())
+
+    assert first.node["function"]["source"] == "lambda x: x + 5"
+    assert first.node["class"]["registered"] == "script>Layer"
+    assert second.node == first.node

@@ -45,6 +45,12 @@ def test_every_entry_has_a_name_that_leads_back_to_it() -> None:
         (tfk.losses.mse, "tf_keras.losses.mean_squared_error"),
         (tfk.metrics.mean_squared_error, "tf_keras.losses.mean_squared_error"),
         (tf.nn.softplus, "tf.math.softplus"),
+        (tf.image.resize, "tf.image.resize"),
+        (tf.random.normal, "tf.random.normal"),
+        (tf.random.uniform, "tf.random.uniform"),
+        (tf.linspace, "tf.linspace"),
+        (tf.__operators__.getitem, "tf.__operators__.getitem"),
+        (tf.compat.v1.nn.conv1d, "tf.compat.v1.nn.conv1d"),
         (tfk.optimizers.legacy.SGD, "tf_keras.optimizers.legacy.SGD"),
         (tfp.distributions.Distribution.mean, "tfp.distributions.Distribution.mean"),
         (tfp.layers.IndependentNormal, "tfp.layers.IndependentNormal"),
@@ -132,3 +138,12 @@ def test_a_users_function_of_the_same_name_is_not_the_known_one() -> None:
 
     assert again is not tfk.activations.relu
     assert again(1) == 2
+
+
+@pytest.mark.parametrize("name", known._TENSOR_FUNCTIONS)
+def test_each_function_of_tensorflow_that_is_listed_is_found_by_its_name(name: str) -> None:
+    """In every supported release; it needs no trust."""
+    found = read({"$": "known", "name": f"tf.{name}"}, trust=trust_of("unsigned"))
+
+    assert callable(found)
+    assert round_trip(found) is found

@@ -15,6 +15,7 @@ from keras_probckpt import ProbModelMixin, builder
 from keras_probckpt.errors import CheckpointError, MalformedRecipeError, UntrustedCheckpointError
 from keras_probckpt.recipe.document import Recipe, RecipeReader
 from keras_probckpt.recipe.kinds import ALL_KINDS
+from keras_probckpt.training.variables import find_layers
 from tests.recipe.journeys import described, read, trust_of
 
 
@@ -107,6 +108,7 @@ def test_a_damaged_recipe_is_followed_or_refused(damaged: tuple[dict[str, Any], 
         reader = RecipeReader(document, arrays=recipe.arrays, trust=trust)
         model = reader.build(None)
         reader.compile(model)
+        reader.check_layers(find_layers(model), is_as_recorded=True)
     except CheckpointError:
         return
     assert isinstance(model, tfk.Model)
@@ -168,3 +170,44 @@ def test_a_sequence_of_what_is_no_layer_is_malformed(layers: Any) -> None:
     """Keras's own complaint is the cause."""
     with pytest.raises(MalformedRecipeError):
         read({"$": "sequential", "name": "m", "layers": layers})
+
+
+DESCRIPTION: dict[str, Any] = {"layers": {}, "compile": {}, "functions": []}
+DESCRIPTION_ERRORS: list[Any] = [
+    None,
+    [],
+    "layers",
+    {},
+    {**DESCRIPTION, "layers": []},
+    {**DESCRIPTION, "layers": {"": None}},
+    {**DESCRIPTION, "layers": {"": {}}},
+    {**DESCRIPTION, "layers": {"": {"class": {}, "config": {}}}},
+    {**DESCRIPTION, "layers": {"": {"class": "A", "config": []}}},
+    {**DESCRIPTION, "compile": None},
+    {**DESCRIPTION, "functions": {}},
+    {**DESCRIPTION, "functions": ["f"]},
+    {**DESCRIPTION, "functions": [{"name": "f", "source": None, "uses": {}}]},
+    {**DESCRIPTION, "functions": [{"name": "f", "source": "", "uses": []}]},
+]
+
+
+@pytest.mark.parametrize("description", DESCRIPTION_ERRORS, ids=str)
+def test_a_description_of_another_form_is_malformed(description: Any) -> None:
+    """It is looked at before anything is built."""
+    document = {**RECIPES["subclassed"].document, "description": description}
+
+    with pytest.raises(MalformedRecipeError, match="description"):
+        RecipeReader(document, arrays={}, trust=trust_of())
+
+
+@pytest.mark.parametrize("number", [-1, 7, 10**30])
+def test_a_description_that_refers_to_what_is_not_in_it_is_malformed(number: int) -> None:
+    """Where a function is looked up, it is there or refused."""
+    recipe = RECIPES["subclassed"]
+    document = copy.deepcopy(recipe.document)
+    document["description"]["layers"][""]["code"] = number
+    reader = RecipeReader(document, arrays=recipe.arrays, trust=trust_of(code=recipe.code or b""))
+    model = reader.build(None)
+
+    with pytest.raises(MalformedRecipeError, match=f"it has no function {number}"):
+        reader.check_layers(find_layers(model), is_as_recorded=True)

@@ -15,6 +15,7 @@ from keras_probckpt import ProbModelMixin
 from keras_probckpt.errors import UnrecordableError, UnsupportedModelError
 from keras_probckpt.recipe.arguments import recorded_arguments
 from keras_probckpt.recipe.document import require_tf_keras_model
+from tests.parameter_ids import without_address
 from tests.recipe.journeys import round_trip
 
 INPUT = tf.constant([[1.0, 2.0]])
@@ -104,7 +105,7 @@ class Scale(ProbModelMixin, tfk.layers.Layer):
         (DeepestNet(depth=3), {"depth": 3}),
         (Scale(2.0, name="twice", dtype="float64"), {"factor": 2.0, "name": "twice", "dtype": "float64"}),
     ],
-    ids=str,
+    ids=without_address,
 )
 def test_the_arguments_are_recorded_as_they_were_given(made: Any, config: dict[str, Any]) -> None:
     """By name as far as the signature allows; what was not given is not recorded, so defaults may change."""
@@ -113,7 +114,9 @@ def test_the_arguments_are_recorded_as_they_were_given(made: Any, config: dict[s
 
 
 @pytest.mark.parametrize(
-    "made", [Stack(1, 2, 3, final=4), Stack([1], second=3), DeepestNet(3), Net(2, tf.nn.softplus, rate=0.1)], ids=str
+    "made",
+    [Stack(1, 2, 3, final=4), Stack([1], second=3), DeepestNet(3), Net(2, tf.nn.softplus, rate=0.1)],
+    ids=without_address,
 )
 def test_an_object_is_rebuilt_by_the_same_call(made: Any) -> None:
     """Whatever the kinds of its parameters."""
@@ -314,7 +317,7 @@ def test_the_record_is_out_of_sight_of_keras() -> None:
     assert not any("probckpt" in name for name in names)
 
 
-@pytest.mark.parametrize("model", [None, object(), tfk.layers.Dense(2), Net], ids=str)
+@pytest.mark.parametrize("model", [None, object(), tfk.layers.Dense(2), Net], ids=without_address)
 def test_what_is_no_model_of_tf_keras_is_named(model: Any) -> None:
     """With the way to tf_keras, for those who have a Keras 3 model."""
     with pytest.raises(UnsupportedModelError, match="TF_USE_LEGACY_KERAS=1"):

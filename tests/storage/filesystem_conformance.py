@@ -180,6 +180,18 @@ class FileSystemConformance:
         assert bytes(second) == b"12345"
         assert np.frombuffer(first, dtype=np.uint8).ctypes.data % 64 == 0
 
+    def test_a_part_of_a_file_is_read_by_itself(self, filesystem: FileSystem) -> None:
+        """Into memory of its own, so that whoever keeps it keeps no more; aligned, wherever it was in the file."""
+        filesystem.write("file", [b"12345"])
+
+        parts = [
+            filesystem.read_buffer("file", size_bytes=5, start=start, stop=stop)
+            for start, stop in ((0, 2), (1, 4), (3, None), (5, 5))
+        ]
+
+        assert [bytes(part) for part in parts] == [b"12", b"234", b"45", b""]
+        assert all(np.frombuffer(part, dtype=np.uint8).ctypes.data % 64 == 0 for part in parts[:3])
+
     @pytest.mark.parametrize("size_bytes", [4, 6])
     def test_a_file_of_another_size_is_refused(self, filesystem: FileSystem, size_bytes: int) -> None:
         """Shorter or longer: the error has both numbers."""
@@ -225,6 +237,10 @@ class FileSystemConformance:
         ):
             with pytest.raises(ValueError, match="not a name within"):
                 operation()
+
+    def test_there_is_room_for_something_or_that_is_not_known(self, filesystem: FileSystem) -> None:
+        """What is free is a number of bytes, if it is told at all."""
+        assert filesystem.free_bytes() is None or filesystem.free_bytes() > 0
 
     def test_messages_can_name_a_place(self, filesystem: FileSystem) -> None:
         """The last part is the name itself: `CheckpointInfo.path` is made of it."""

@@ -43,6 +43,7 @@ class MemoryFileSystem:
 
     def __init__(self) -> None:
         self._root = _Directory()
+        self.room_bytes: int | None = None
 
     def make_directory(self, name: str) -> None:
         """Create a directory; see `FileSystem`."""
@@ -96,14 +97,19 @@ class MemoryFileSystem:
             raise OSError(errno.EFBIG, f"it holds {len(data)} bytes, the limit is {limit_bytes}", name)
         return data
 
-    def read_buffer(self, name: str, *, size_bytes: int) -> memoryview:
+    def read_buffer(self, name: str, *, size_bytes: int, start: int = 0, stop: int | None = None) -> memoryview:
         """Give the bytes in fresh memory; see `FileSystem`."""
         data = self._data(name)
         if len(data) != size_bytes:
             raise OSError(errno.EINVAL, f"it holds {len(data)} bytes where {size_bytes} were written", name)
-        buffer = aligned_buffer(size_bytes)
-        buffer[:] = data
+        part = data[start:stop]
+        buffer = aligned_buffer(len(part))
+        buffer[:] = part
         return buffer
+
+    def free_bytes(self) -> int | None:
+        """Tell what is free; see `FileSystem`."""
+        return self.room_bytes
 
     def describe(self, name: str = "") -> str:
         """Name a place; see `FileSystem`."""
@@ -161,45 +167,53 @@ class FaultyFileSystem:
 
     Args:
         inner: Where everything is done.
-        fails_at: Number of the operation, from 0, that is done in half and then fails; `None` for none.
+        fails_at: Number of the operation, from 0, that is done in part and then fails; `None` for none.
         dies: Whether it fails as a killed process does: with this operation and every later one.
         error: What is raised otherwise.
+        part: How much of that operation is done: of a write its bytes, of a removal its files, of any other nothing
+            below 1.0. 0.0 is the moment before it, 1.0 the moment after.
     """
 
     def __init__(
-        self, inner: FileSystem, *, fails_at: int | None = None, dies: bool = False, error: BaseException | None = None
+        self,
+        inner: FileSystem,
+        *,
+        fails_at: int | None = None,
+        dies: bool = False,
+        error: BaseException | None = None,
+        part: float = 0.5,
     ) -> None:
         self._inner = inner
         self._fails_at = fails_at
         self._dies = dies
+        self._part = part
         self._error = error or OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.log: list[str] = []
 
     def make_directory(self, name: str) -> None:
         """Create a directory; see `FileSystem`."""
-        self._enter(f"make_directory {name}")
-        self._inner.make_directory(name)
+        self._do(f"make_directory {name}", lambda: self._inner.make_directory(name))
 
     def write(self, name: str, chunks: Iterable[Buffer]) -> None:
         """Create a file; see `FileSystem`."""
         data = b"".join(bytes(chunk) for chunk in chunks)
-        self._enter(f"write {name}", half=lambda: self._inner.write(name, [data[: len(data) // 2]]))
-        self._inner.write(name, [data])
+
+        def write(part: float = 1.0) -> None:
+            self._inner.write(name, [data[: int(len(data) * part)]])
+
+        self._do(f"write {name}", write, partly=write)
 
     def sync(self, name: str) -> None:
         """Make durable; see `FileSystem`."""
-        self._enter(f"sync {name}")
-        self._inner.sync(name)
+        self._do(f"sync {name}", lambda: self._inner.sync(name))
 
     def rename(self, source: str, target: str) -> None:
         """Move to a free name; see `FileSystem`."""
-        self._enter(f"rename {source} {target}")
-        self._inner.rename(source, target)
+        self._do(f"rename {source} {target}", lambda: self._inner.rename(source, target))
 
     def remove(self, name: str) -> None:
         """Delete; see `FileSystem`."""
-        self._enter(f"remove {name}", half=lambda: self._remove_half(name))
-        self._inner.remove(name)
+        self._do(f"remove {name}", lambda: self._inner.remove(name), partly=lambda part: self._remove_part(name, part))
 
     def list_names(self, name: str = "") -> list[str]:
         """Name what is there; see `FileSystem`."""
@@ -209,27 +223,40 @@ class FaultyFileSystem:
         """Give the bytes; see `FileSystem`."""
         return self._inner.read(name, limit_bytes=limit_bytes)
 
-    def read_buffer(self, name: str, *, size_bytes: int) -> memoryview:
+    def read_buffer(self, name: str, *, size_bytes: int, start: int = 0, stop: int | None = None) -> memoryview:
         """Give the bytes in fresh memory; see `FileSystem`."""
-        return self._inner.read_buffer(name, size_bytes=size_bytes)
+        return self._inner.read_buffer(name, size_bytes=size_bytes, start=start, stop=stop)
+
+    def free_bytes(self) -> int | None:
+        """Tell what is free; see `FileSystem`."""
+        return self._inner.free_bytes()
 
     def describe(self, name: str = "") -> str:
         """Name a place; see `FileSystem`."""
         return self._inner.describe(name)
 
-    def _remove_half(self, name: str) -> None:
+    def _remove_part(self, name: str, part: float) -> None:
         names = sorted(self._inner.list_names(name))
-        for file in names[: len(names) // 2]:
+        for file in names[: int(len(names) * part)]:
             self._inner.remove(f"{name}/{file}")
 
-    def _enter(self, operation: str, *, half: Callable[[], None] = lambda: None) -> None:
+    def _do(
+        self, operation: str, whole: Callable[[], None], *, partly: Callable[[float], None] = lambda _part: None
+    ) -> None:
         number = len(self.log)
         self.log.append(operation)
         if number == self._fails_at:
-            half()
+            self._do_part(whole, partly)
             raise PowerCutError if self._dies else self._error
         if self._dies and self._fails_at is not None and number > self._fails_at:
             raise PowerCutError
+        whole()
+
+    def _do_part(self, whole: Callable[[], None], partly: Callable[[float], None]) -> None:
+        if self._part >= 1.0:
+            whole()
+        elif self._part > 0.0:
+            partly(self._part)
 
 
 def _parts(name: str) -> list[str]:

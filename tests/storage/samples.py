@@ -20,6 +20,8 @@ OTHER_KEYS = KeyRing((SigningKey(b"x" * 32),))
 FIRST_RUN = "00000001"
 SECOND_RUN = "00000002"
 
+DEAD_PROCESS = 9999999999
+
 
 def manifest_of(step: int, *, run: str = FIRST_RUN, run_number: int = 1) -> Manifest:
     """Describe a checkpoint of one step, its files still to be filled in."""
@@ -52,8 +54,8 @@ def as_if_the_writer_died(filesystem: FileSystem) -> None:
     """Give every hidden directory a process id that no process has, as a later process would find it."""
     for name in filesystem.list_names():
         hidden = parse_hidden_name(name)
-        if hidden is not None:
-            filesystem.rename(name, f".{hidden.name}.{hidden.role}-9999999999-{hidden.token}")
+        if hidden is not None and hidden.process_id != DEAD_PROCESS:
+            filesystem.rename(name, f".{hidden.name}.{hidden.role}-{DEAD_PROCESS}-{hidden.token}")
 
 
 def names_in(directory: pathlib.Path) -> list[str]:

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import shutil
+from typing import Any
 
 import blake3
 import pytest
@@ -194,6 +195,24 @@ def test_a_file_that_is_no_file_is_damage(run: pathlib.Path, kind: str) -> None:
 
     with pytest.raises(DamagedCheckpointError, match=r"recipe\.json is damaged: it cannot be read"):
         verify_checkpoint(run / "step-0000000001")
+
+
+def test_a_run_whose_only_checkpoint_is_being_replaced_is_found(
+    run: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The look comes just between the two renames."""
+    shutil.rmtree(run / "step-0000000001")
+    find, moved = catalog.find_directories, [run / ".step-0000000002.replaced-1-0123456789abcdef"]
+
+    def find_and_replace(filesystem: Any) -> Any:
+        found = find(filesystem)
+        if moved:
+            (run / "step-0000000002").rename(moved.pop())
+        return found
+
+    monkeypatch.setattr(catalog, "find_directories", find_and_replace)
+
+    assert [info.step for info in list_checkpoints(run)] == [2]
 
 
 def test_a_run_directory_may_be_moved(run: pathlib.Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 
 from keras_probckpt.errors import DamagedCheckpointError, UnrecordableError
 from keras_probckpt.format.digest import Buffer
+from keras_probckpt.format.signature import KeyRing
 from keras_probckpt.storage.contents import CheckpointReader, Contents, encode_contents
+from keras_probckpt.storage.filesystem import LocalFileSystem
 from keras_probckpt.storage.store import CheckpointStore
 from tests.storage.memory_filesystem import MemoryFileSystem
 from tests.storage.samples import manifest_of
@@ -31,6 +34,8 @@ MOST = dataclasses.replace(
     model={**LEAST.model, "layer-0/scale": np.array(2.0, ml_dtypes.bfloat16)},
     optimizer={"optimizer/iterations": np.array(7)},
     training={"step": 7, "epoch": None},
+    training_arrays={"python": np.arange(4, dtype=np.uint32)},
+    data_position=b"variant",
 )
 
 
@@ -54,11 +59,13 @@ def test_each_kind_of_content_has_its_file() -> None:
     """Under the names that the format gives them."""
     assert sorted(encode_contents(MOST)) == [
         "code.pickle",
+        "data-position",
         "model.safetensors",
         "optimizer.safetensors",
         "recipe.json",
         "recipe.safetensors",
         "training.json",
+        "training.safetensors",
     ]
 
 
@@ -111,6 +118,9 @@ def test_what_was_written_is_read(store: CheckpointStore) -> None:
     assert optimizer is not None
     assert {path: array.tolist() for path, array in optimizer.items()} == {"optimizer/iterations": 7}
     assert reader.read_code() == b"pickled"
+    assert reader.read_training() == {"step": 7, "epoch": None}
+    assert {name: array.tolist() for name, array in reader.read_training_arrays().items()} == {"python": [0, 1, 2, 3]}
+    assert reader.read_data_position() == b"variant"
     assert dict(reader.read_recipe())["model"] == {"$": "sequential"}  # type: ignore[call-overload]
 
 
@@ -120,6 +130,9 @@ def test_what_was_left_out_is_read_as_absent(store: CheckpointStore) -> None:
 
     assert reader.read_optimizer() is None
     assert reader.read_recipe_arrays() == {}
+    assert reader.read_training() is None
+    assert reader.read_training_arrays() == {}
+    assert reader.read_data_position() is None
 
 
 @pytest.mark.parametrize(
@@ -151,6 +164,8 @@ def test_a_checkpoint_without_a_file_that_it_must_have_is_damaged(
         ("optimizer.safetensors", CheckpointReader.read_optimizer),
         ("recipe.safetensors", CheckpointReader.read_recipe_arrays),
         ("recipe.json", CheckpointReader.read_recipe),
+        ("training.json", CheckpointReader.read_training),
+        ("training.safetensors", CheckpointReader.read_training_arrays),
     ],
 )
 def test_a_file_that_is_whole_and_says_nothing_is_damaged(store: CheckpointStore, *, name: str, read: Any) -> None:
@@ -178,7 +193,52 @@ def test_a_changed_bit_is_found_before_a_byte_is_used(
         read(reader)
 
 
+@pytest.mark.parametrize("place", [0, 9, -1], ids=["length", "header", "data"])
+def test_a_changed_bit_anywhere_is_called_damage(
+    store: CheckpointStore, filesystem: MemoryFileSystem, place: int
+) -> None:
+    """Also where it makes the header one that cannot be read: the file is not what was written, and that is said."""
+    reader = committed(store, encode_contents(MOST))
+    content = bytearray(filesystem.read("step-1/model.safetensors", limit_bytes=10_000))
+    content[place] ^= 1
+    filesystem.damage("step-1/model.safetensors", bytes(content))
+
+    with pytest.raises(DamagedCheckpointError, match="the manifest records blake3"):
+        reader.read_model()
+
+
+@pytest.mark.parametrize("large_bytes", [0, 20 * 1024 * 1024])
+def test_what_is_read_is_aligned_and_writable_memory_of_its_own(tmp_path: pathlib.Path, large_bytes: int) -> None:
+    """TensorFlow takes it over without a copy; of a large file too, which is read in parts."""
+    store = CheckpointStore(LocalFileSystem(tmp_path), keys=KeyRing())
+    model = {name: np.full(64 + large_bytes * (name == "b"), ord(name), np.uint8) for name in "abc"}
+    reader = committed(store, encode_contents(dataclasses.replace(LEAST, model=model)))
+
+    found = reader.read_model()
+
+    assert {name: array.tobytes() for name, array in found.items()} == {
+        name: array.tobytes() for name, array in model.items()
+    }
+    assert all(array.flags.writeable and array.ctypes.data % 64 == 0 for array in found.values())
+    assert np.shares_memory(found["a"].base, found["b"].base) == (large_bytes == 0)  # type: ignore[arg-type]
+
+
+def test_a_file_is_read_in_order(store: CheckpointStore) -> None:
+    """A byte that was read twice or never would not be in the digest as it is in the file."""
+    reader = committed(store, encode_contents(LEAST))
+    file = store.open_file(reader.info, "model.safetensors")
+    file.read(0, 8)
+
+    with pytest.raises(ValueError, match=r"model\.safetensors is read from byte 8 on, not from 9"):
+        file.read(9, 10)
+
+
 def test_a_recipe_that_could_not_be_read_back_is_not_written() -> None:
     """A NaN has no JSON."""
     with pytest.raises(UnrecordableError, match="JSON has no literal for nan"):
         encode_contents(dataclasses.replace(LEAST, recipe={"rate": float("nan")}))
+
+
+def test_the_size_of_contents_is_that_of_the_values() -> None:
+    """What a save that is pending keeps in memory."""
+    assert (LEAST.size_bytes, MOST.size_bytes) == (8, 8 + 2 + 8)

@@ -228,3 +228,10 @@ def test_missing_directories_are_made_and_synced_from_above(
 
     assert (tmp_path / "a" / "b").is_dir()
     assert sorted(synced) == [str(tmp_path), str(tmp_path / "a")]
+
+
+def test_what_is_free_is_told_where_it_is_known(tmp_path: pathlib.Path) -> None:
+    """Of a directory that is not there, and of a file system that has no blocks, it is not."""
+    assert (LocalFileSystem(tmp_path).free_bytes() or 0) > 0
+    assert LocalFileSystem(tmp_path / "missing").free_bytes() is None
+    assert LocalFileSystem(pathlib.Path("/proc")).free_bytes() is None

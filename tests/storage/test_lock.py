@@ -138,6 +138,16 @@ def test_a_symbolic_link_is_not_taken_for_the_lock(tmp_path: pathlib.Path) -> No
     assert (tmp_path / "elsewhere").read_bytes() == b"mine"
 
 
+def test_a_lock_file_of_another_program_keeps_what_it_holds(tmp_path: pathlib.Path) -> None:
+    """It is locked, and neither emptied nor written over."""
+    (tmp_path / LOCK_NAME).write_bytes(b"pid 42")
+
+    with DirectoryLock(tmp_path) as lock:
+        assert lock.is_held
+
+    assert (tmp_path / LOCK_NAME).read_bytes() == b"pid 42"
+
+
 def test_a_reader_needs_no_lock_and_a_sweep_leaves_it(tmp_path: pathlib.Path) -> None:
     """`.lock` is no checkpoint and none of the names that a sweep deletes."""
     filesystem = MemoryFileSystem()

@@ -138,6 +138,7 @@ def test_displaced_checkpoints_are_grouped_by_the_name_they_had() -> None:
         (1, "0" * 16, True),
         (9_999_999_999, "0" * 16, False),
     ],
+    ids=["this one", "another of its id", "its parent", "the first", "none"],
 )
 def test_a_writer_is_known_by_its_process_and_its_token(process_id: int, token: str, *, is_live: bool) -> None:
     """A container's process has the same id every time: the token tells an earlier one from this one."""
@@ -175,6 +176,7 @@ def test_a_process_of_another_user_is_alive(monkeypatch: pytest.MonkeyPatch) -> 
         "model.safetensors",
         "optimizer.safetensors",
         "training.json",
+        "training.safetensors",
         "code.pickle",
         "data-position",
         "data-position.index",

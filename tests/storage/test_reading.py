@@ -234,8 +234,28 @@ def test_a_checkpoint_that_is_moved_aside_during_the_listing_is_still_listed(int
     assert [info.step for info in store.scan().checkpoints] == [1]
 
 
+def test_a_checkpoint_that_is_replaced_during_the_listing_is_still_listed() -> None:
+    """It is read just between the two renames, and both looks at the directory see its name."""
+
+    class BetweenTwoRenames(MemoryFileSystem):
+        interruptions = 0
+
+        def read(self, name: str, *, limit_bytes: int) -> bytes:
+            if self.interruptions and name == "best/manifest.json":
+                self.interruptions -= 1
+                raise FileNotFoundError(name)
+            return super().read(name, limit_bytes=limit_bytes)
+
+    filesystem = BetweenTwoRenames()
+    store = CheckpointStore(filesystem, keys=OWN_KEYS)
+    store.commit("best", manifest=manifest_of(1), files=files_of(1))
+    filesystem.interruptions = 1
+
+    assert [info.step for info in store.scan().checkpoints] == [1]
+
+
 def test_a_directory_that_never_stands_still_is_listed_all_the_same() -> None:
-    """After three looks the listing takes what it has."""
+    """After ten looks the listing takes what it has."""
 
     class Restless(MemoryFileSystem):
         def list_names(self, name: str = "") -> list[str]:

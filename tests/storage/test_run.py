@@ -207,3 +207,20 @@ def test_writers_of_two_directories_do_not_meet(tmp_path: pathlib.Path) -> None:
     assert [info.step for info in second.infos] == [2]
     first.close()
     second.close()
+
+
+def test_a_later_writer_goes_on_with_a_run(tmp_path: pathlib.Path) -> None:
+    """What was committed before is its own from then on, and it commits under the same identifier."""
+    earlier = RunWriter(tmp_path)
+    earlier.open()
+    commit(earlier, 1)
+    earlier.close()
+    later = RunWriter(tmp_path)
+    later.open()
+
+    later.adopt(later.store.scan().checkpoints)
+    commit(later, 2)
+
+    assert later.run == earlier.run
+    assert [(info.step, info.run) for info in later.infos] == [(1, earlier.run), (2, earlier.run)]
+    later.close()

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import pathlib
+import threading
 
 import pytest
 
 from keras_probckpt.errors import (
     CheckpointWriteError,
 )
+from keras_probckpt.format.digest import digest_hex
 from keras_probckpt.format.manifest import decode_manifest
 from keras_probckpt.format.signature import KeyRing
 from keras_probckpt.records import FileRecord
@@ -16,6 +18,7 @@ from tests.storage.memory_filesystem import FaultyFileSystem, MemoryFileSystem
 from tests.storage.samples import (
     OTHER_KEYS,
     OWN_KEYS,
+    as_if_the_writer_died,
     files_of,
     manifest_of,
     newer_manifest,
@@ -61,8 +64,8 @@ def test_each_step_is_durable_before_the_next_relies_on_it(filesystem: MemoryFil
     assert recorder.log == [
         f"make_directory {staged}",
         f"write {staged}/recipe.json",
-        f"sync {staged}/recipe.json",
         f"write {staged}/model.safetensors",
+        f"sync {staged}/recipe.json",
         f"sync {staged}/model.safetensors",
         f"write {staged}/manifest.json",
         f"sync {staged}/manifest.json",
@@ -70,6 +73,48 @@ def test_each_step_is_durable_before_the_next_relies_on_it(filesystem: MemoryFil
         f"rename {staged} new",
         "sync ",
     ]
+
+
+LARGE = memoryview(bytes(range(256)) * 8192)
+
+
+def test_a_large_file_is_digested_while_it_is_synced(filesystem: MemoryFileSystem) -> None:
+    """By a second thread, which is gone when the commit is done."""
+    before = threading.enumerate()
+    store = CheckpointStore(filesystem, keys=OWN_KEYS)
+
+    committed = store.commit("large", manifest=manifest_of(1), files={"model.safetensors": [b"a", LARGE]})
+
+    assert threading.enumerate() == before
+    expected = FileRecord(size_bytes=1 + LARGE.nbytes, blake3=digest_hex(b"a" + LARGE))
+    assert dict(committed.files) == {"model.safetensors": expected}
+    assert bytes(store.read_file(store.open("large"), "model.safetensors")) == b"a" + LARGE
+
+
+def test_a_process_that_may_have_no_more_threads_commits_too(filesystem: MemoryFileSystem) -> None:
+    """As one that is about to end."""
+    store = CheckpointStore(filesystem, keys=OWN_KEYS)
+    usual_bytes = threading.stack_size(2**46)  # More than a process has addresses for.
+
+    try:
+        committed = store.commit("large", manifest=manifest_of(1), files={"model.safetensors": [LARGE]})
+    finally:
+        threading.stack_size(usual_bytes)
+
+    assert committed.files["model.safetensors"].blake3 == digest_hex(LARGE)
+
+
+def test_a_commit_that_fails_leaves_nobody_who_reads_the_buffers(filesystem: MemoryFileSystem) -> None:
+    """The caller may change them as soon as it has heard of the failure."""
+    before = threading.enumerate()
+    faulty = FaultyFileSystem(filesystem, fails_at=2)
+    files = {"model.safetensors": [LARGE] * 16}
+
+    with pytest.raises(CheckpointWriteError):
+        CheckpointStore(faulty, keys=OWN_KEYS).commit("large", manifest=manifest_of(1), files=files)
+
+    assert faulty.log[2].startswith("sync ")
+    assert threading.enumerate() == before
 
 
 def test_a_replaced_checkpoint_goes_only_when_the_new_one_is_durable(filesystem: MemoryFileSystem) -> None:
@@ -193,14 +238,37 @@ def test_a_damaged_checkpoint_is_replaced(store: CheckpointStore, filesystem: Me
 
 
 def test_a_checkpoint_of_a_newer_format_is_replaced(store: CheckpointStore, filesystem: MemoryFileSystem) -> None:
-    """It is a checkpoint of this library, under a name that the user chose to use again."""
+    """It is one of this library, under a name chosen to be used again; a file this release does not know is kept."""
     filesystem.make_directory("best")
     filesystem.write("best/manifest.json", [newer_manifest()])
     filesystem.write("best/later.file", [b""])
 
-    store.commit("best", manifest=manifest_of(2), files=files_of(2))
+    with pytest.warns(UserWarning, match="later.file beside them was not written by this library"):
+        store.commit("best", manifest=manifest_of(2), files=files_of(2))
 
     assert [info.step for info in store.scan().checkpoints] == [2]
+
+
+@pytest.mark.parametrize("change", ["remove", "replace"])
+@pytest.mark.parametrize("foreign", ["notes.txt", "model.safetensors.bak", "code.pickle/inner", "plots/loss.png"])
+def test_what_a_user_put_beside_the_files_of_a_checkpoint_is_never_deleted(
+    store: CheckpointStore, filesystem: MemoryFileSystem, change: str, foreign: str
+) -> None:
+    """Not with the checkpoint either, and a warning says where it is."""
+    info = store.commit("a", manifest=manifest_of(1), files=files_of(1))
+    if "/" in foreign:
+        filesystem.make_directory(f"a/{foreign.partition('/')[0]}")
+    filesystem.write(f"a/{foreign}", [b"mine"])
+
+    entry = foreign.partition("/")[0]
+    with pytest.warns(UserWarning, match=f"{entry} beside them was not written by this library, and is kept in"):
+        store.remove(info) if change == "remove" else store.commit("a", manifest=manifest_of(2), files=files_of(2))
+
+    (kept,) = (name for name in filesystem.list_names() if name.startswith("."))
+    assert filesystem.list_names(kept) == [entry]
+    assert filesystem.read(f"{kept}/{foreign}", limit_bytes=9) == b"mine"
+    as_if_the_writer_died(filesystem)
+    assert store.sweep() == ()
 
 
 def test_removing_twice_is_as_good_as_once(store: CheckpointStore) -> None:
@@ -222,3 +290,25 @@ def test_the_manifest_on_disk_is_signed_with_the_first_key(filesystem: MemoryFil
     data = filesystem.read("a/manifest.json", limit_bytes=10000)
     assert decode_manifest(data, path="a", keys=OWN_KEYS)[1] == "own"
     assert decode_manifest(data, path="a", keys=OTHER_KEYS)[1] == "foreign"
+
+
+@pytest.mark.parametrize(("free_bytes", "is_enough"), [(16413, False), (16414, True), (None, True)])
+def test_a_save_for_which_there_is_no_room_is_not_begun(
+    store: CheckpointStore, filesystem: MemoryFileSystem, *, free_bytes: int | None, is_enough: bool
+) -> None:
+    """What it needs and what is free is said before a byte is written: nothing is removed, no disk is filled up."""
+    store.commit("a", manifest=manifest_of(1), files=files_of(1))
+    filesystem.room_bytes = free_bytes
+
+    if is_enough:
+        store.commit("b", manifest=manifest_of(2), files={"model.safetensors": [b"x" * 4126]})
+    else:
+        recorder = FaultyFileSystem(filesystem)
+        with pytest.raises(CheckpointWriteError, match="it needs 16414 bytes, and 16413 are free there") as raised:
+            CheckpointStore(recorder, keys=OWN_KEYS).commit(
+                "b", manifest=manifest_of(2), files={"model.safetensors": [b"x" * 4126]}
+            )
+        assert recorder.log == []
+        assert "none was removed for it" in str(raised.value)
+
+    assert [info.step for info in store.scan().checkpoints] == ([1, 2] if is_enough else [1])

@@ -77,6 +77,17 @@ def test_a_model_that_tracks_all_it_uses_hides_nothing() -> None:
     assert hidden == {}
 
 
+def test_mixed_precision_hides_nothing() -> None:
+    """A layer's variable is the one that casts it; the train step knows the one inside."""
+    layers = [tfk.layers.Dense(2, dtype="mixed_float16"), tfk.layers.Dense(2, dtype="float32")]
+    model = trained(tfk.Sequential([*layers, tfp.layers.IndependentNormal(1)]))
+    known = find_variables(model)
+
+    hidden = find_hidden(model, (*known.model.values(), *known.optimizers.values()))
+
+    assert list(hidden) == ["hidden~/model/loss/KL_WEIGHT"]
+
+
 def test_hidden_variables_are_saved_and_restored(tmp_path: pathlib.Path) -> None:
     """One in a plain object of the model and one that the loss finds in its module come back with their values."""
     model = Scaled()

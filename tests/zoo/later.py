@@ -9,6 +9,7 @@ import json
 import pathlib
 import sys
 import traceback
+import warnings
 from typing import Any
 
 from keras_probckpt import CheckpointManager, restore_latest
@@ -17,11 +18,13 @@ from tests.zoo.observe import observe
 
 
 def _restore(about: dict[str, Any], place: pathlib.Path) -> dict[str, Any]:
-    model = restore_latest(place / about["directory"])
+    with warnings.catch_warnings(record=True) as caught:
+        model = restore_latest(place / about["directory"])
+    ours = [str(warning.message) for warning in caught if "restore" in str(warning.message)]
     with CheckpointManager(model, place / f"{about['directory']}-again") as manager:
         manager.save(3)
     x, y = batch(about["inputs"], about["targets"])
-    return observe(model, x, y, parts=about["parts"])
+    return {**observe(model, x, y, parts=about["parts"]), "warnings": ours}
 
 
 def _restored(about: dict[str, Any], place: pathlib.Path) -> dict[str, Any]:

@@ -202,6 +202,21 @@ def _scripted_autoencoder() -> Made:
     return compiled(ScriptedAutoencoder(encoder, decoder), loss=None)
 
 
+class OwnCompile(Scripted):
+    """A model of the script with a `compile` that makes the loss."""
+
+    def compile(self, *, factor: float, **options: Any) -> None:
+        """Scale the loss."""
+        super().compile(**options, loss=lambda y, distribution: -factor * distribution.log_prob(y))
+
+
+@CASES.add("script's compile of its own")
+def _scripted_compile() -> Made:
+    model = OwnCompile(Settings(), Pair(1.0, 0.0))
+    model.compile(factor=0.5, optimizer=tfk.optimizers.Adam(0.05), run_eagerly=True)
+    return model
+
+
 @keras_probckpt.builder
 def scripted_build(units: int) -> tfk.Model:
     """Build a model, in the script."""

@@ -82,7 +82,7 @@ def test_a_model_comes_back_in_a_later_program(name: str, zoo: Zoo) -> None:
 
     assert "failed" not in expected, expected["failed"]
     assert "failed" not in observed, observed["failed"]
-    assert observed == expected
+    assert observed == {**expected, "warnings": []}
     assert expected["variables"]
     assert expected["variables after a step"] != expected["variables"]
 
@@ -97,26 +97,19 @@ def test_a_restored_model_is_saved_as_it_was_saved_first(name: str, zoo: Zoo) ->
 
 
 def content(checkpoint: pathlib.Path) -> dict[str, bytes]:
-    """Read the files that hold numbers."""
-    return {path.name: path.read_bytes() for path in checkpoint.glob("*.safetensors")}
+    """Read the files that hold the numbers of model, optimizer and recipe; the state of training is the process's."""
+    return {path.name: path.read_bytes() for path in checkpoint.glob("*.safetensors") if path.stem != "training"}
 
 
 def recipe_in(checkpoint: pathlib.Path) -> Any:
     """Read what the recipe says of the model, of `compile` and of the outputs.
 
-    A class that was unpickled has no source text, and is registered nowhere, so these are left out.
+    The script is gone: the source of a function that was pickled as a part of another's code is not known any more.
     """
     recipe = json.loads((checkpoint / "recipe.json").read_text())
-    return without({key: recipe[key] for key in ("model", "compile", "output", "recipe_variables")})
-
-
-def without(node: Any, keys: tuple[str, ...] = ("source", "registered")) -> Any:
-    """Leave some keys out, at any depth."""
-    if isinstance(node, list):
-        return [without(item, keys) for item in node]
-    if isinstance(node, dict):
-        return {key: without(item, keys) for key, item in node.items() if key not in keys}
-    return node
+    for function in recipe["description"]["functions"]:
+        del function["source"]
+    return {key: recipe[key] for key in ("model", "compile", "output", "recipe_variables", "description")}
 
 
 def test_every_class_of_tfp_layers_has_a_model(zoo: Zoo) -> None:

@@ -1,0 +1,244 @@
+"""What a `fit` knows besides its model: its callbacks, its place in epoch and data, its random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tf_keras as tfk
+from tf_keras.src.engine import data_adapter
+
+from keras_probckpt.manager.checkpoint_manager import CheckpointManager
+from keras_probckpt.manager.fit_resume import FitResume
+from keras_probckpt.manager.resumption import ResumePoint
+from keras_probckpt.training.callback_state import callback_states
+from keras_probckpt.training.data_position import is_sequence, state_of_iterator
+from keras_probckpt.training.epoch_metrics import metric_values
+from keras_probckpt.training.fit_call import FitCall, add_callback, call_before_first_epoch, running_fit
+from keras_probckpt.training.randomness import begin_anew, draw_order_seed, global_seed, python_state, seed_order
+from keras_probckpt.training.settings import settings_of
+
+__all__ = ["FitState"]
+
+
+class FitState:
+    """Follows the fits of one callback; takes what they know, and has it put back.
+
+    The fits are counted, so that a script with several of them finds, when it is run again, the one it was in.
+
+    Args:
+        is_resumable: Take all that an exact resume needs: where the data iterator is, and the state of the callbacks
+            after each of them has had the hook. Otherwise a save is where `ModelCheckpoint`'s is, before those behind.
+        is_reproducible: Begin new random numbers at each save point, as a resumed training does.
+    """
+
+    def __init__(self, *, is_resumable: bool, is_reproducible: bool) -> None:
+        self._is_resumable = is_resumable
+        self._is_reproducible = is_reproducible
+        self._number = 0
+        self._histories: list[Mapping[str, Any]] = []
+        self._settings: Mapping[str, Any] = {}
+        self._seed: int | None = None
+        self._python_at_epoch: Any = None
+        self._order_seeds: list[int | None] = []
+        self._metrics_of_epoch: Mapping[str, Any] | None = None
+        self._first_step = 0
+        self._after_others = _AfterOthers()
+        self._waits_for_others = False
+        self._resume: FitResume | None = None
+
+    def begin(self, model: tfk.Model, manager: CheckpointManager, point: ResumePoint | None) -> None:
+        """Count a fit, before any of its epochs.
+
+        Args:
+            model: The model to be trained.
+            manager: Has the run directory open.
+            point: Where to go on from once all callbacks have begun; None begins at the beginning.
+
+        Raises:
+            ValueError: If it is to be reproducible, and no seed was set; or if another callback resumes it.
+        """
+        self._number += 1
+        self._resume = None
+        self._order_seeds = []
+        self._waits_for_others = False
+        self._after_others.pending = None
+        self._after_others.draw_order = lambda: self._draw_order(model)
+        fit = running_fit(model)
+        self._settings = settings_of(model, fit) if fit is not None else {}
+        if self._is_reproducible and self._seed is None:
+            self._seed = _required_seed()
+        latest = manager.latest
+        self._first_step = max(_updates_so_far(model), latest.step if latest else 0)
+        call_before_first_epoch(model, lambda first: self._before_first_epoch(model, manager, point, first))
+
+    def _before_first_epoch(
+        self, model: tfk.Model, manager: CheckpointManager, point: ResumePoint | None, first: int
+    ) -> tuple[int, int]:
+        self._waits_for_others = self._is_resumable and add_callback(model, self._after_others)
+        if point is None:
+            return first, 0
+        fit = point.training.get("fit") or {}
+        if fit.get("number", self._number) < self._number:  # A later fit of the process that saved it.
+            return first, 0
+        seed = fit.get("seed") or self._seed if self._is_reproducible else None
+        self._resume = FitResume(model, manager, point, number=self._number, settings=self._settings, seed=seed)
+        begin = self._resume.put_back(first)
+        self._order_seeds = list((fit.get("data") or {}).get("order_seeds", ()))
+        self._seed, self._histories = seed, list(fit.get("histories", ()))
+        self._first_step = point.info.step - int(model._train_counter)
+        return begin
+
+    def begin_epoch(self) -> None:
+        """At the begin of each epoch; after a resume, put data and metrics where they were."""
+        self._metrics_of_epoch = None
+        is_within_epoch = False
+        if self._resume is not None:
+            is_within_epoch = self._resume.begin_epoch()
+        if self._order_seeds and self._order_seeds[-1] is not None and not is_within_epoch:
+            seed_order(self._order_seeds[-1])
+        self._python_at_epoch = python_state()
+
+    def is_answered(self, batch: int) -> bool:
+        """Tell, once, that a batch was not trained but only stands for the end of an epoch that was over."""
+        return self._resume is not None and self._resume.is_answered(batch)
+
+    def step(self, model: tfk.Model) -> int:
+        """Count completed optimizer updates, those before this fit included."""
+        # Not the optimizer's own count, which stays 0 in a model with a train_step that does not use it.
+        return self._first_step + int(model._train_counter)
+
+    def call_after_others(self, function: Callable[[], None]) -> None:
+        """Call a function once all callbacks have had the same hook: now, where that cannot be known."""
+        if self._waits_for_others:
+            self._after_others.pending = function
+        else:
+            function()
+
+    def end(self, model: tfk.Model) -> None:
+        """Keep the history of a fit that is over."""
+        history = getattr(model, "history", None)
+        if history is not None:
+            self._histories.append({"history": history.history, "epoch": history.epoch})
+
+    def abandon(self) -> None:
+        """Forget a fit that an error ended: begun again, it is the same one."""
+        self._number -= 1
+        self._metrics_of_epoch = None
+
+    def keep_metrics(self, model: tfk.Model) -> None:
+        """Keep what the metrics gathered in the training of an epoch, before its validation starts them anew."""
+        self._metrics_of_epoch = metric_values(model)
+
+    def take(
+        self, model: tfk.Model, *, epoch: int, batch: int | None, is_planned: bool
+    ) -> tuple[dict[str, Any], bytes | None]:
+        """Take what the running fit knows.
+
+        Args:
+            model: The model in training.
+            epoch: Number of the epoch, counted from 1.
+            batch: Completed batches of it; None at its end.
+            is_planned: Whether each training of the same settings is saved here.
+
+        Returns:
+            Plain values and arrays, and the position of the data iterator.
+        """
+        known: dict[str, Any] = {
+            "number": self._number,
+            "histories": self._histories,
+            "settings": self._settings,
+            "counter": int(model._train_counter),
+            "seed": self._seed,
+            "callbacks": {},
+        }
+        position = None
+        fit = running_fit(model)
+        if fit is not None:
+            known["callbacks"] = callback_states(fit.callbacks)
+            known["metrics"] = {} if batch is None else self._metrics_of_epoch or metric_values(model)
+            known["data"], position = self._position(fit, known["counter"], epoch=epoch, batch=batch)
+        return {"fit": known, "is_exact": self._is_reproducible and is_planned}, position
+
+    def _position(
+        self, fit: FitCall, counter: int, *, epoch: int, batch: int | None
+    ) -> tuple[dict[str, Any], bytes | None]:
+        adapter = fit.data_handler._adapter
+        is_recreated = adapter.should_recreate_iterator()
+        is_array = isinstance(adapter, data_adapter.TensorLikeDataAdapter)
+        # The same seed would put the first epoch after a resume in the order of the first of all.
+        is_ordered_by_seed = is_array and bool(adapter._shuffle) and global_seed() is not None
+        is_new_order = is_array and batch is None and not self._is_reproducible
+        batches = (batch or 0) if is_recreated else counter
+        epochs = epoch - (0 if batch is None else 1) - fit.initial_epoch
+        data = {
+            "epochs": epochs,
+            "batches": 0 if is_new_order and not is_ordered_by_seed else batches,
+            "is_ordered_by_seed": is_ordered_by_seed,
+            "order_seeds": [None] * (epochs - len(self._order_seeds)) + self._order_seeds,
+            "steps": fit.data_handler.inferred_steps,
+            "is_exact": self._is_reproducible,
+            "python": self._python_at_epoch,
+        }
+        is_new_pass = (is_recreated and batch is None) or is_new_order
+        # What an iterator over arrays writes down ends with the epochs of its own fit, and lacks the order of later
+        # ones: they are read again, or begun anew. What one that ends with its epoch writes down once a shuffle in it
+        # has read all of its input has TensorFlow pass over the next order: it is read again where that matters.
+        if not self._is_resumable or is_new_pass or (self._is_reproducible and (is_array or is_recreated)):
+            return data, None
+        return data, state_of_iterator(fit.iterator, is_exact=self._is_reproducible)
+
+    def begin_anew(self, model: tfk.Model, *, step: int) -> None:
+        """After a save of a reproducible training: begin the random numbers that a resumed one begins."""
+        if self._is_reproducible and self._seed is not None:
+            begin_anew(model, seed=self._seed, step=step)
+
+
+    def _draw_order(self, model: tfk.Model) -> int | None:
+        """Draw the seed of the order of the next epoch, where code of the user's makes that order."""
+        fit = running_fit(model)
+        if fit is None or not is_sequence(fit.data_handler):
+            return None
+        self._order_seeds.append(draw_order_seed())
+        return self._order_seeds[-1]
+
+
+class _AfterOthers(tfk.callbacks.Callback):  # type: ignore[misc] # tf_keras is untyped
+    """Called last: a checkpoint holds what all other callbacks know once they have seen the same epoch or batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pending: Callable[[], None] | None = None
+        self.draw_order: Callable[[], int | None] = lambda: None
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002 - Keras's
+        self._call()
+
+    def on_test_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002 - Keras's
+        self._call()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002 - Keras's
+        order_seed = self.draw_order()
+        self._call()
+        if order_seed is not None:
+            seed_order(order_seed)
+
+    def _call(self) -> None:
+        pending, self.pending = self.pending, None
+        if pending is not None:
+            pending()
+
+
+def _required_seed() -> int:
+    seed = global_seed()
+    if seed is None:
+        raise ValueError(
+            "reproducible=True needs a seed to begin with, and none is set. Nothing was trained. Call "
+            "tf_keras.utils.set_random_seed(1), with a number of yours, before the model and the data are made."
+        )
+    return seed
+
+
+def _updates_so_far(model: tfk.Model) -> int:
+    optimizer = getattr(model, "optimizer", None)
+    return int(optimizer.iterations) if optimizer is not None else 0

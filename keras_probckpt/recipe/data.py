@@ -1,0 +1,50 @@
+"""Values that are data and nothing else, such as the state of a training: written as nodes, read without any code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from keras_probckpt.errors import MalformedRecipeError
+from keras_probckpt.recipe.codec import Decoder, Encoder, Node
+from keras_probckpt.recipe.plain import PLAIN_KINDS
+from keras_probckpt.recipe.values import VALUE_KINDS
+
+__all__ = ["decode_data", "encode_data"]
+
+# Without the kinds for classes and functions, what would need one is an error on both sides.
+_DATA_KINDS = (*VALUE_KINDS, *PLAIN_KINDS)
+
+
+def encode_data(values: Mapping[str, Any], *, where: str) -> tuple[dict[str, Node], dict[str, np.ndarray[Any, Any]]]:
+    """Write values as nodes.
+
+    Args:
+        values: Python's own values, numpy's and TensorFlow's, by name.
+        where: What they are, for messages.
+
+    Returns:
+        Nodes by name, and the arrays they refer to.
+
+    Raises:
+        UnrecordableError: If one is not of these kinds. Names its place.
+    """
+    encoder = Encoder(_DATA_KINDS)
+    return {name: encoder.encode(value, f"{where}[{name!r}]") for name, value in values.items()}, encoder.arrays
+
+
+def decode_data(nodes: Mapping[str, Node], arrays: Mapping[str, np.ndarray[Any, Any]], *, where: str) -> dict[str, Any]:
+    """Read what `encode_data` wrote.
+
+    Raises:
+        MalformedRecipeError: If it is not what `encode_data` writes. Nothing is run.
+    """
+    document = dict(nodes)
+    decoder = Decoder(_DATA_KINDS, arrays=arrays, resolve=_refuse, document=document)
+    return {name: decoder.decode(node, f"{where}[{name!r}]") for name, node in document.items()}
+
+
+def _refuse(_node: dict[str, Node], _decoder: Decoder, where: str) -> Any:
+    raise MalformedRecipeError(where=where, problem="it names a class or a function, and this is a place for data only")

@@ -1,0 +1,179 @@
+"""Where a training is in its data, and the way back there.
+
+An iterator of `tf.data` can write down its own position, shuffle buffers included. It leaves out what random operations
+inside of the pipeline have drawn, `tf.random.shuffle` of `fit`'s arrays among them: which elements are still to come in
+this pass is kept all the same, but not the order of later passes. Where that matters, or where an iterator cannot be
+written down, the data are read again up to the same place.
+
+Source: `tf.train.Checkpoint(iterator=...)`, https://www.tensorflow.org/guide/data#iterator_checkpointing
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.python.ops import gen_dataset_ops
+
+from keras_probckpt.training.randomness import put_back_python_state, python_state, seed_order
+
+__all__ = [
+    "Position",
+    "begin_again",
+    "is_sequence",
+    "put_back_length",
+    "put_back_iterator",
+    "put_back_position",
+    "read_earlier_epochs",
+    "skip_batches",
+    "state_of_iterator",
+]
+
+_logger = logging.getLogger("keras_probckpt")
+
+Position = Mapping[str, Any]
+
+# tf.data.experimental.ExternalStatePolicy, as the operation takes it.
+_IGNORE, _FAIL = 1, 2
+_CHUNK_BATCHES = 1000
+_PROGRESS_SECONDS = 10.0
+
+
+def state_of_iterator(iterator: Any, *, is_exact: bool) -> bytes | None:
+    """Write down the position of a `tf.data` iterator.
+
+    Args:
+        iterator: The iterator.
+        is_exact: Only where everything that decides what comes next is part of the position.
+
+    Returns:
+        Its position; None where it has none that can be written.
+    """
+    resource = getattr(iterator, "_iterator_resource", None)
+    if resource is None:
+        return None
+    try:
+        state = gen_dataset_ops.serialize_iterator(resource, _FAIL if is_exact else _IGNORE)
+        return bytes(tf.io.serialize_tensor(state).numpy())
+    except tf.errors.OpError:  # A generator, or another source or state of which TensorFlow knows nothing.
+        return None
+
+
+def put_back_iterator(iterator: Any, state: bytes) -> bool:
+    """Put a `tf.data` iterator where another of the same pipeline was.
+
+    Returns:
+        Whether it is there; if not, the pipeline is another one, and the iterator is at its own beginning.
+    """
+    try:
+        variant = tf.io.parse_tensor(state, tf.variant)
+        gen_dataset_ops.deserialize_iterator(iterator._iterator_resource, variant)
+    except (tf.errors.OpError, AttributeError):
+        return False
+    return True
+
+
+def is_sequence(data_handler: Any) -> bool:
+    """Whether the data are a `Sequence`, which the end of each epoch may put in another order."""
+    return hasattr(data_handler._adapter, "_keras_sequence")
+
+
+def put_back_length(data_handler: Any, position: Position) -> None:
+    """Have tf_keras know the length of an epoch where it had to come to the end of one to learn it.
+
+    To come there again would count an update that is none: Adam counts before it finds no more data.
+
+    Args:
+        data_handler: tf_keras's `DataHandler`.
+        position: With `steps`, the number of batches of an epoch where that was known.
+    """
+    if data_handler._inferred_steps is None:
+        data_handler._inferred_steps = position["steps"]
+
+
+def begin_again(iterator: Any) -> None:
+    """Put a `tf.data` iterator at the begin of its data."""
+    gen_dataset_ops.make_iterator(iterator._dataset._variant_tensor, iterator._iterator_resource)
+
+
+def read_earlier_epochs(data_handler: Any, position: Position) -> None:
+    """Bring data that begin anew with each epoch to where they were after the epochs that are over.
+
+    Args:
+        data_handler: tf_keras's `DataHandler`, before its first iterator is made.
+        position: With `epochs`, the number of epochs that are over; whether order matters, `is_exact`; and
+            `order_seeds`, the seed that the generators had as a `Sequence` put each later epoch in order.
+    """
+    adapter = data_handler._adapter
+    if not adapter.should_recreate_iterator():
+        return
+    for number, seed in enumerate(position["order_seeds"]):
+        if seed is not None:
+            seed_order(seed)
+        if not is_sequence(data_handler):  # A Sequence is asked by index: nothing has to be read to go on.
+            iterator = iter(data_handler._dataset)
+            if position["is_exact"]:
+                _read(iterator, None, what=f"epoch {number + 1} of {position['epochs']}")
+        adapter.on_epoch_end()
+
+
+def put_back_position(iterator: Any, position: Position, state: bytes | None) -> str:
+    """Bring an iterator to where another was.
+
+    Args:
+        iterator: The iterator of the epoch that training goes on with, not used yet.
+        position: With `batches`, the number of batches used of it, and `python`, the state of Python's generator when
+            it was made, which orders a `Sequence`.
+        state: What `state_of_iterator` returned.
+
+    Returns:
+        How, in words for a log.
+    """
+    if state is not None and put_back_iterator(iterator, state):
+        return "the data iterator was put back"
+    batches = position["batches"]
+    if batches == 0:
+        return "the data begin with an epoch"
+    kept = python_state()
+    put_back_python_state(position["python"])
+    try:
+        _read(iterator, batches, what="batches used before")
+    except tf.errors.OutOfRangeError:
+        return f"the data hold fewer than the {batches} batches that were used: training goes on from their end"
+    finally:
+        put_back_python_state(kept)
+    return f"the {batches} batches used before were read again"
+
+
+def skip_batches(iterator: Any, batches: int) -> None:
+    """Use batches of an iterator, or all there are if these are fewer."""
+    with contextlib.suppress(tf.errors.OutOfRangeError):
+        _read(iterator, batches, what="batches used before")
+
+
+def _read(iterator: Any, batches: int | None, *, what: str) -> None:
+    """Read batches, or all there are, and say how far it is where that takes long."""
+
+    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator] # TensorFlow is untyped
+    def read_some(count: tf.Tensor) -> None:
+        for _ in tf.range(count):
+            next(iterator)
+
+    done = 0
+    last_said = time.monotonic()
+    while batches is None or done < batches:
+        count = _CHUNK_BATCHES if batches is None else min(_CHUNK_BATCHES, batches - done)
+        try:
+            read_some(tf.constant(count))
+        except tf.errors.OutOfRangeError:
+            if batches is None:
+                return
+            raise
+        done += count
+        if time.monotonic() - last_said > _PROGRESS_SECONDS:
+            last_said = time.monotonic()
+            _logger.warning("Reading the data up to where training was: %s, %d batches so far.", what, done)

@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 import tensorflow_probability as tfp
 
-from keras_probckpt import errors, inspect_checkpoint, restore_checkpoint, verify_checkpoint
+from keras_probckpt import (
+    ProbCheckpoint,
+    errors,
+    inspect_checkpoint,
+    list_checkpoints,
+    restore_checkpoint,
+    verify_checkpoint,
+)
 from keras_probckpt.format.manifest import FORMAT_VERSION
 from keras_probckpt.storage.keys import KEY_VARIABLE
 from tests.conftest import FreshPython
@@ -24,7 +31,7 @@ from tests.golden.generate_v1 import (
     write_digests,
     write_must_load,
 )
-from tests.golden.models import MODELS, outputs_of, variables_of
+from tests.golden.models import MODELS, X, Y, outputs_of, variables_of
 from tests.golden.refusals import KEY, OTHER_KEY
 
 MUST_LOAD = tuple(checkpoints_in(PLACE / "must_load"))
@@ -59,6 +66,22 @@ def test_a_golden_checkpoint_loads_for_ever(checkpoint: pathlib.Path) -> None:
     # The kernels of another release may round otherwise in the last place.
     assert all(np.allclose(found[name], expected["outputs"][name], rtol=1e-5, atol=1e-6) for name in found)
     assert sorted(found) == sorted(expected["outputs"])
+
+
+@pytest.mark.parametrize("checkpoint", MUST_LOAD, ids=map(name_of, MUST_LOAD))
+def test_a_training_goes_on_from_a_golden_checkpoint(checkpoint: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """With what it holds: the model and the place of an early release, everything of a later one."""
+    run = tmp_path / "run"
+    shutil.copytree(checkpoint, run / checkpoint.name)
+    model = MODELS[checkpoint.parent.name]()
+
+    history = model.fit(
+        X, Y, batch_size=2, epochs=2, shuffle=False, verbose=0, callbacks=[ProbCheckpoint(run, "loss", resume=True)]
+    )
+
+    assert history.epoch[-1] == 1
+    assert int(model.optimizer.iterations) == 4
+    assert [(info.step, info.epoch) for info in list_checkpoints(run)][-1] == (4, 2)
 
 
 @pytest.mark.parametrize("checkpoint", MUST_LOAD, ids=map(name_of, MUST_LOAD))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import tensorflow as tf
 import tf_keras as tfk
 from tf_keras.src.engine import data_adapter
 
@@ -29,7 +30,7 @@ _logger = logging.getLogger("keras_probckpt")
 
 # Settings without which a place in the data says nothing; said in a line of their own, or of no interest to a user.
 _DATA_SETTINGS = frozenset({"batch_size", "samples"})
-_UNSAID_SETTINGS = frozenset({"samples", "steps_per_epoch"})
+_UNSAID_SETTINGS = frozenset({"samples", "steps_per_epoch", "ProbCheckpoint.filepath"})
 
 
 class FitResume:
@@ -66,6 +67,7 @@ class FitResume:
         self._is_same_data = False
         self._batch = 0
         self._answered_batch: int | None = None
+        self._rates: Sequence[tuple[tf.Variable, Any]] = ()
         self._is_over = False
 
     def put_back(self, first: int) -> tuple[int, int]:
@@ -114,6 +116,7 @@ class FitResume:
         absent = put_back_callback_states(fit.callbacks, self._saved["callbacks"])
         if absent:
             _logger.warning("Of callbacks that are not in this fit, a state was saved: %s.", ", ".join(absent))
+        self._rates = learning_rates(self._model)
         self._model._train_counter.assign(self._saved["counter"])
         self._point.put_back_randomness(self._model, seed=self._seed)
 
@@ -174,7 +177,9 @@ class FitResume:
         state = self._point.reader.read_data_position()
         is_array = isinstance(fit.data_handler._adapter, data_adapter.TensorLikeDataAdapter)
         self._lacks_next_order = is_array and state is not None
-        how = put_back_position(fit.iterator, self._saved["data"], state)
+        how, is_there = put_back_position(fit.iterator, self._saved["data"], state)
+        if not is_there:
+            self._batch, self._answered_batch, fit.data_handler._initial_step = 0, None, 0
         if self._batch and not put_back_metrics(self._model, self._saved["metrics"]):
             how += "; the logs of this epoch are those of its rest, for its metrics are others or not made yet"
         _logger.warning("In the data: %s.", how)
@@ -182,6 +187,13 @@ class FitResume:
             answer_next_step(self._model, self._model.get_metrics_result)
         elif self._batch and fit.data_handler.inferred_steps is None:
             end_with_data(self._model, lambda: self._answer(fit.data_handler))
+
+    def finish_epoch_begin(self) -> None:
+        """Within an epoch, put back once more what callbacks changed as it began: for them it had begun before."""
+        fit = running_fit(self._model)
+        for variable, rate in self._rates:
+            variable.assign(rate)
+        put_back_callback_states(() if fit is None else fit.callbacks, self._saved["callbacks"])
 
     def _answer(self, data_handler: Any) -> Any:
         self._answered_batch = data_handler._current_step + data_handler.step_increment

@@ -95,6 +95,8 @@ class FitState:
         is_within_epoch = False
         if self._resume is not None:
             is_within_epoch = self._resume.begin_epoch()
+            if is_within_epoch:
+                self.call_after_others(self._resume.finish_epoch_begin)
         if self._order_seeds and self._order_seeds[-1] is not None and not is_within_epoch:
             seed_order(self._order_seeds[-1])
         self._python_at_epoch = python_state()
@@ -193,7 +195,6 @@ class FitState:
         if self._is_reproducible and self._seed is not None:
             begin_anew(model, seed=self._seed, step=step)
 
-
     def _draw_order(self, model: tfk.Model) -> int | None:
         """Draw the seed of the order of the next epoch, where code of the user's makes that order."""
         fit = running_fit(model)
@@ -210,6 +211,9 @@ class _AfterOthers(tfk.callbacks.Callback):  # type: ignore[misc] # tf_keras is 
         super().__init__()
         self.pending: Callable[[], None] | None = None
         self.draw_order: Callable[[], int | None] = lambda: None
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002 - Keras's
+        self._call()
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002 - Keras's
         self._call()

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 import tf_keras as tfk
 
@@ -18,7 +17,7 @@ from keras_probckpt.training.assignment import build_optimizers, finish_preproce
 from keras_probckpt.training.hidden import find_hidden, find_hidden_layers, with_hidden_variables
 from keras_probckpt.training.inventory import VariableInventory
 from keras_probckpt.training.randomness import TraceCounters, find_trace_counters, random_state, trace_counter_values
-from keras_probckpt.training.snapshot import snapshot_of
+from keras_probckpt.training.snapshot import Snapshot, snapshot_of
 from keras_probckpt.training.variables import (
     ModelVariables,
     find_layers,
@@ -41,7 +40,7 @@ class ModelValues:
 
     recipe: Recipe
     recipe_variables: Sequence[str]
-    arrays: Mapping[str, np.ndarray[Any, Any]]
+    arrays: Snapshot
 
 
 class LiveState:
@@ -98,6 +97,7 @@ class LiveState:
             model=values.arrays,
             optimizer=None,
             training=None,
+            size_bytes=values.arrays.size_bytes,
         )
         if training is None:
             return contents
@@ -108,9 +108,11 @@ class LiveState:
         nodes, arrays = encode_data(
             {**training, "random": random_state(), "trace_counters": counters}, where="training"
         )
+        optimizer = snapshot_of(found.optimizers)
         return dataclasses.replace(
             contents,
-            optimizer=snapshot_of(found.optimizers),
+            optimizer=optimizer,
+            size_bytes=contents.size_bytes + optimizer.size_bytes,
             training=nodes,
             training_arrays=arrays,
             data_position=data_position,

@@ -120,9 +120,7 @@ def _make_hidden_variables(model: tfk.Model, recipe: RecipeReader, saved: Iterab
     """Call the layers that the model does not track, as the first training step did, until each has its variables."""
     hidden = {name for name in saved if is_hidden_path(name)}
     if hidden:
-        recipe.call_symbolically(
-            lambda: locate_layers(model), is_complete=lambda: hidden <= find_located(model).keys()
-        )
+        recipe.call_symbolically(lambda: locate_layers(model), is_complete=lambda: hidden <= find_located(model).keys())
 
 
 def place(  # noqa: PLR0913 - what to place, and the two things that a rehearsal does otherwise
@@ -156,9 +154,7 @@ def place(  # noqa: PLR0913 - what to place, and the two things that a rehearsal
     recipe.check_variables(dict(zip(sorted(recipe.variables), paths, strict=True)))
     variables = with_hidden_variables(found, model, saved).model
     # What only the loss or the recorded constructor reached is of no use where neither was made.
-    result = put(
-        variables, {name: array for name, array in saved.items() if name in variables or is_needed(name)}
-    )
+    result = put(variables, {name: array for name, array in saved.items() if name in variables or is_needed(name)})
     if optimizer is not None:
         build(model, optimizer)
         put(find_variables(model).optimizers, optimizer)

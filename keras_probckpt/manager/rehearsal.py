@@ -73,6 +73,9 @@ class Rehearsal:
             _compare_with_second_process(model, reader)
         else:
             _rebuild_here(reader)
+        reason = recipe.document["compile"].get("reason")
+        if reason:
+            warnings.warn(f"{reader.info.path} will come back uncompiled: {reason}.", stacklevel=5)
 
 
 def _rebuild_here(reader: CheckpointReader) -> None:

@@ -54,8 +54,9 @@ class ResumePoint:
             model: The model in training.
             seed: Seed of a reproducible training, which begins new random numbers here; None otherwise.
         """
-        put_back_random_state(self.training["random"])
-        put_back_trace_counters(model, self.training["trace_counters"])
+        if "random" in self.training:  # Release 0.1 did not save it.
+            put_back_random_state(self.training["random"])
+            put_back_trace_counters(model, self.training["trace_counters"])
         if seed is not None:
             begin_anew(model, seed=seed, step=self.info.step)
         else:

@@ -42,6 +42,7 @@ class Contents:
         training: Where training stood, as plain JSON values; `None` to leave it out.
         training_arrays: Arrays that `training` refers to.
         data_position: Position of the data iterator, as TensorFlow writes it; `None` where there is none.
+        size_bytes: Memory of the variables' values.
     """
 
     recipe: Mapping[str, Any]
@@ -52,12 +53,7 @@ class Contents:
     training: Mapping[str, Any] | None
     training_arrays: Arrays = dataclasses.field(default_factory=dict)
     data_position: bytes | None = None
-
-    @property
-    def size_bytes(self) -> int:
-        """Memory of the variables' values."""
-        arrays = (*self.model.values(), *(self.optimizer or {}).values())
-        return sum(array.nbytes for array in arrays)
+    size_bytes: int = 0
 
 
 def encode_contents(contents: Contents) -> dict[str, list[Buffer]]:

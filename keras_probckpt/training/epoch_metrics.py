@@ -16,7 +16,7 @@ __all__ = ["make_metrics", "metric_values", "put_back_metrics"]
 
 def metric_values(model: tfk.Model) -> dict[str, np.ndarray[Any, Any]]:
     """Take the values that the metrics of a model have gathered so far, by number and name, without copying them."""
-    return snapshot_of(_variables(model))
+    return dict(snapshot_of(_variables(model)))
 
 
 def make_metrics(model: tfk.Model, iterator: Any) -> None:

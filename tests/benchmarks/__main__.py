@@ -23,12 +23,12 @@ import warnings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from tests.benchmarks import durability, epochs, listing, report, restoring, stall
+from tests.benchmarks import durability, epochs, listing, report, restoring, retracing, stall
 from tests.benchmarks.figures import Row
 from tests.benchmarks.picture import draw
 from tests.benchmarks.settings import Settings
 
-SECTIONS = {module.SECTION: module.measure for module in (stall, epochs, durability, restoring, listing)}
+SECTIONS = {module.SECTION: module.measure for module in (stall, epochs, retracing, durability, restoring, listing)}
 
 
 def parser() -> argparse.ArgumentParser:

@@ -237,8 +237,3 @@ def test_a_recipe_that_could_not_be_read_back_is_not_written() -> None:
     """A NaN has no JSON."""
     with pytest.raises(UnrecordableError, match="JSON has no literal for nan"):
         encode_contents(dataclasses.replace(LEAST, recipe={"rate": float("nan")}))
-
-
-def test_the_size_of_contents_is_that_of_the_values() -> None:
-    """What a save that is pending keeps in memory."""
-    assert (LEAST.size_bytes, MOST.size_bytes) == (8, 8 + 2 + 8)

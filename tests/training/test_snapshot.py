@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -115,12 +116,14 @@ def test_what_is_done_to_a_variable_later_does_not_change_its_snapshot(change: s
     """In whatever way it is changed, many times over."""
     variable = tf.Variable([1.0, 2.0, 3.0, 4.0])
 
-    taken = snapshot_of({"v": variable})["v"]
+    taken = snapshot_of({"looked at": variable, "not looked at": variable})
+    looked_at = taken["looked at"]
     for _ in range(3):
         CHANGES[change](variable)
 
     assert variable.numpy().tolist() != [1.0, 2.0, 3.0, 4.0]
-    assert taken.tolist() == [1.0, 2.0, 3.0, 4.0]
+    assert looked_at.tolist() == [1.0, 2.0, 3.0, 4.0]
+    assert taken["not looked at"].tolist() == [1.0, 2.0, 3.0, 4.0]
 
 
 @pytest.mark.parametrize(
@@ -146,9 +149,10 @@ def test_training_on_does_not_change_a_snapshot(options: dict[str, Any]) -> None
 def test_a_snapshot_outlives_its_variables() -> None:
     """The buffer stays as long as somebody looks at it."""
     variable = tf.Variable(np.arange(1000.0))
-    taken = snapshot_of({"v": variable})["v"]
+    snapshot = snapshot_of({"v": variable})
+    taken = snapshot["v"]
 
-    del variable
+    del variable, snapshot
     others = [tf.Variable(np.zeros(1000)) for _ in range(20)]
 
     assert taken.tolist() == list(range(1000))
@@ -163,3 +167,29 @@ def test_a_variable_of_mixed_precision_is_taken_as_it_is_kept() -> None:
     taken = snapshot_of({"kernel": layer.kernel})["kernel"]
 
     assert taken.dtype == np.float32
+
+
+def test_an_array_is_made_by_whoever_asks_for_it_and_once() -> None:
+    """The training thread only takes references: what lies on an accelerator is copied to the host by the writer."""
+    snapshot = snapshot_of({"v": tf.Variable([1.0, 2.0]), "w": tf.Variable([3.0])})
+    before = dict(snapshot._arrays)
+    found: list[Any] = []
+
+    thread = threading.Thread(target=lambda: found.append(snapshot["v"]))
+    thread.start()
+    thread.join()
+
+    assert before == {}
+    assert found[0].tolist() == [1.0, 2.0]
+    assert snapshot["v"] is found[0]
+    assert list(snapshot._arrays) == ["v"]
+
+
+def test_the_size_of_a_snapshot_is_known_without_an_array() -> None:
+    """In bytes, by shape and dtype: what a save that is pending keeps in memory."""
+    snapshot = snapshot_of(
+        {"v": tf.Variable([1.0, 2.0, 3.0]), "w": tf.Variable([True]), "x": tf.Variable(tf.zeros((0,), tf.int64))}
+    )
+
+    assert snapshot.size_bytes == 3 * 4 + 1
+    assert dict(snapshot._arrays) == {}

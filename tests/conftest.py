@@ -1,4 +1,4 @@
-"""What every test may rely on: its own signing key, and fresh processes that find this checkout."""
+"""What every test may rely on: its own signing key, and fresh processes that find this checkout; and the counts."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import os
 import pathlib
 import subprocess
 import sys
-from typing import Protocol
+from typing import Any, Protocol
 
 import hypothesis
 import pytest
+
+from tests.counts import COUNTS
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -24,6 +26,26 @@ hypothesis.settings.load_profile("any-machine")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the file that takes longest: at the end, one of two processes would wait for it."""
     items.sort(key=lambda item: not item.nodeid.startswith("tests/zoo"))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand what was counted to the process that prints it, where several share the tests."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["counts"] = dict(COUNTS)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Add what one of several processes counted."""
+    COUNTS.update(getattr(node, "workeroutput", {}).get("counts", {}))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the counts. A loss or a wrong answer is a test that fails, so here there are only numbers."""
+    if COUNTS:
+        terminalreporter.section("faults survived")
+    for what in sorted(COUNTS):
+        terminalreporter.line(f"{COUNTS[what]:>10,} {what}")
 
 
 @pytest.fixture(autouse=True)

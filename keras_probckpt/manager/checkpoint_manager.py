@@ -347,7 +347,7 @@ class CheckpointManager:
             return None
         self.put_back(point)
         point.put_back_randomness(self.model)
-        position = point.reader.read_data_position()
+        position = point.read_data_position()
         if data_iterator is not None and (position is None or not put_back_iterator(data_iterator, position)):
             _logger.warning("%s holds no position of this data iterator: the data begin anew.", point.info.path)
         return point
@@ -379,17 +379,20 @@ class CheckpointManager:
             self._labels.adopt(own[-1])
         return point
 
-    def put_back(self, point: ResumePoint, *, skip_optimizer_mismatch: bool = False) -> None:
+    def put_back(
+        self, point: ResumePoint, *, is_weights_only: bool = False, skip_optimizer_mismatch: bool = False
+    ) -> None:
         """Put model and optimizers where a checkpoint left them.
 
         Args:
             point: The checkpoint.
+            is_weights_only: Leave the optimizers as they are.
             skip_optimizer_mismatch: Put back of the optimizers' state what fits.
         """
         self._state.put_back(
             self.model,
             point.reader,
-            is_weights_only=False,
+            is_weights_only=is_weights_only,
             skip_optimizer_mismatch=skip_optimizer_mismatch,
             compares_layers=True,
         )

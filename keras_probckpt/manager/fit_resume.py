@@ -96,7 +96,8 @@ class FitResume:
     def _pass_over(self, fit: FitCall) -> tuple[int, int]:
         """Let a fit that was over before the checkpoint was saved end at once."""
         self._is_over = True
-        self._manager.put_back(self._point, skip_optimizer_mismatch=True)
+        # Its optimizer may be another than that of the fit in which the checkpoint was saved.
+        self._manager.put_back(self._point, is_weights_only=True)
         histories = [callback for callback in fit.callbacks if isinstance(callback, tfk.callbacks.History)]
         put_back_callback_states(histories, {"History": self._saved["histories"][self._number - 1]})
         _logger.warning(
@@ -174,7 +175,7 @@ class FitResume:
         if not self._is_same_data:
             return
         # Read now: the checkpoint may be gone by the next epoch.
-        state = self._point.reader.read_data_position()
+        state = self._point.read_data_position()
         is_array = isinstance(fit.data_handler._adapter, data_adapter.TensorLikeDataAdapter)
         self._lacks_next_order = is_array and state is not None
         how, is_there = put_back_position(fit.iterator, self._saved["data"], state)

@@ -92,6 +92,8 @@ def rebuild(recipe: RecipeReader, saved: Iterable[str], request: Request, *, pat
         request: How the caller wants it.
         path: Of the checkpoint, for messages.
     """
+    if request.builder is None:
+        recipe.require_trust(compiles=request.compile)
     with recipe.policy():
         model = recipe.build(request.builder)
         make_variables(model, recipe, saved)

@@ -47,6 +47,18 @@ class ResumePoint:
     reader: CheckpointReader = dataclasses.field(repr=False)
     training: Mapping[str, Any] = dataclasses.field(repr=False)
 
+    def read_data_position(self) -> bytes | None:
+        """Read the position of the data iterator, if there is one that nobody else can have written.
+
+        TensorFlow reads it, and ends the process by some bytes that are none. So of a checkpoint that was not signed
+        with one of the reader's own keys it is not read.
+        """
+        position = self.reader.read_data_position()
+        if position is None or self.info.signature == "own":
+            return position
+        _logger.warning("%s is not signed with a key of yours: its position in the data is not used.", self.info.path)
+        return None
+
     def put_back_randomness(self, model: tfk.Model, *, seed: int | None = None) -> None:
         """Put the random generators where this checkpoint left them.
 

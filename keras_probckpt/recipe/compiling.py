@@ -83,18 +83,18 @@ def _recorded(model: tfk.Model, encoder: Encoder) -> dict[str, Node]:
     return node
 
 
+def _own_names(container: Any) -> Iterator[tuple[tfk.metrics.Metric, str]]:
+    outputs = container._output_names if getattr(container, "built", False) else []
+    if len(outputs) > 1:
+        for output, *metrics in zip(outputs, container._metrics, container._weighted_metrics, strict=False):
+            found = (metric for metric in tf.nest.flatten(metrics) if metric is not None)
+            yield from ((metric, metric._name.removeprefix(f"{output}_")) for metric in found)
+
+
 @contextlib.contextmanager
 def _as_they_were_named(model: tfk.Model) -> Iterator[None]:
     """Give metrics the names they were made with: Keras puts that of their output before it, at each compilation."""
-    container = getattr(model, "compiled_metrics", None)
-    outputs = getattr(container, "_output_names", None) or () if getattr(container, "built", False) else ()
-    renamed = {
-        metric: (metric._name, metric._name.removeprefix(f"{output}_"))
-        for metrics in (container._metrics, container._weighted_metrics)
-        for output, of_output in zip(outputs, metrics, strict=False)
-        for metric in tf.nest.flatten(of_output)
-        if metric is not None and len(outputs) > 1
-    } if outputs else {}
+    renamed = {metric: (metric._name, own) for metric, own in _own_names(getattr(model, "compiled_metrics", None))}
     for metric, (_, own) in renamed.items():
         metric._name = own
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,13 +10,17 @@ import numpy as np
 
 from keras_probckpt.errors import MalformedRecipeError
 from keras_probckpt.recipe.codec import Decoder, Encoder, Node
-from keras_probckpt.recipe.plain import PLAIN_KINDS
+from keras_probckpt.recipe.plain import PLAIN_KINDS, decode_items
 from keras_probckpt.recipe.values import VALUE_KINDS
 
 __all__ = ["decode_data", "encode_data"]
 
 # Without the kinds for classes and functions, what would need one is an error on both sides.
-_DATA_KINDS = (*VALUE_KINDS, *PLAIN_KINDS)
+_DATA_KINDS = tuple(
+    # Nobody hands what is read here to Keras: a callback may keep a configuration of Keras's.
+    dataclasses.replace(kind, decode=decode_items) if kind.tag == "dict" else kind
+    for kind in (*VALUE_KINDS, *PLAIN_KINDS)
+)
 
 
 def encode_data(values: Mapping[str, Any], *, where: str) -> tuple[dict[str, Node], dict[str, np.ndarray[Any, Any]]]:

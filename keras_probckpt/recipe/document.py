@@ -13,7 +13,7 @@ import tensorflow as tf
 import tf_keras as tfk
 from tf_keras.src.mixed_precision import policy
 
-from keras_probckpt.errors import MalformedRecipeError, UnsupportedModelError
+from keras_probckpt.errors import MalformedRecipeError, UnsupportedModelError, UntrustedCheckpointError
 from keras_probckpt.format.requirements import requirements_of, variables_of
 from keras_probckpt.recipe.arguments import CallArguments
 from keras_probckpt.recipe.builder import BuilderCall, recorded_builder
@@ -175,6 +175,22 @@ class RecipeReader:
         name = field(self._document, "policy", str, "recipe")
         with policy.policy_scope(call(tfk.mixed_precision.Policy, [name], {}, "policy")):
             yield
+
+    def require_trust(self, *, compiles: bool) -> None:
+        """Check that all that a restore would do may be done, so that one refusal lists it all.
+
+        Args:
+            compiles: Whether the model is to be compiled too. If nothing but that is refused, `compile` says so.
+
+        Raises:
+            UntrustedCheckpointError: If some of it may not; nothing was run.
+        """
+        parts = [self._document.get(key) for key in ("model", "calls", "losses", "externals")]
+        try:
+            self._trust.check(parts)
+        except UntrustedCheckpointError:
+            self._trust.check([*parts, self._document.get("compile") if compiles else None])
+            raise
 
     def build(self, builder: Callable[..., Any] | None) -> tfk.Model:
         """Make the model, with whatever variables its construction makes.

@@ -68,7 +68,7 @@ def remember_reference(value: Any, node: dict[str, Node]) -> None:
     """Keep what a reference node says of a class or function that was unpickled, so that it is written again."""
     source, registered = node.get("source"), node.get("registered")
     if isinstance(source, str):
-        remember_source(value, source)
+        remember_source(type(value) if _is_plain_object(value) else value, source)
     if isinstance(registered, str) and isinstance(value, type | types.FunctionType):
         _REGISTERED_AS[value] = registered
 
@@ -150,7 +150,6 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle is unty
             if known is obj and self._encoder.code[index]:
                 return "code", index
         return None
-
 
     def reducer_override(self, obj: Any) -> Any:
         if not isinstance(obj, _TracedFunction):

@@ -43,7 +43,8 @@ def inherited_arguments(value: Any) -> dict[str, Any] | None:
     if kept and isinstance(value, tfk.layers.Layer) and not isinstance(value, tfk.metrics.Metric):
         return None  # What a layer keeps, such as another layer, may be what it made of an argument later.
     try:
-        handed_on = keras_arguments(value, frozenset(names.keys() - kept.keys()))
+        rest = frozenset(names.keys() - kept.keys())
+        handed_on = keras_arguments(value, rest) if rest else {}
         return {**handed_on, **{name: getattr(value, attribute) for name, attribute in kept.items()}}
     except (NotImplementedError, AttributeError):  # Some of Keras's base classes leave `get_config` to the others.
         return None
@@ -87,11 +88,14 @@ class _Constructor:
             further: Those that are handed on from there, or kept.
         """
         calls = [node for node in self._nodes if isinstance(node, ast.Call) and _is_super(node.func)]
-        if not self._is_plain or len(calls) != 1 or len(calls[0].args) > len(takes) or self._is_changed():
+        args = [arg for made in calls for arg in made.args]
+        words = [word for made in calls for word in made.keywords]
+        is_one = len(calls) == 1 or (not calls and not further)  # Where nothing takes arguments, none need be passed.
+        if not self._is_plain or not is_one or len(args) > len(takes) or self._is_changed():
             return None
-        given = dict(zip(takes, calls[0].args, strict=False))
-        given.update({word.arg: word.value for word in calls[0].keywords if word.arg is not None})
-        spread = [word.value for word in calls[0].keywords if word.arg is None]
+        given = dict(zip(takes, args, strict=False))
+        given.update({word.arg: word.value for word in words if word.arg is not None})
+        spread = [word.value for word in words if word.arg is None]
         same = {name for name, node in given.items() if isinstance(node, ast.Name) and node.id == name} & self._own
         kept = {name: attribute for name, attribute in self._kept().items() if name not in same}
         fixed = given.keys() - same

@@ -86,7 +86,7 @@ def _config_of(value: Any) -> dict[str, Any]:
     if type(value) is tfk.layers.Lambda:  # Its get_config marshals the function.
         names = {"function": "function", "output_shape": "_output_shape", "mask": "mask", "arguments": "arguments"}
         return {**base_arguments(value), **{key: getattr(value, name) for key, name in names.items()}}
-    with warnings.catch_warnings(), _under_a_name(_lambdas_in(value)):
+    with warnings.catch_warnings(), _under_a_name(_lambdas_in(value)), _described(_regularizers_in(value)):
         warnings.simplefilter("ignore")
         config = dict(value.get_config())
     if config.get("optional") is False:  # Unknown to the oldest releases, which need not be told of its absence.
@@ -95,10 +95,31 @@ def _config_of(value: Any) -> dict[str, Any]:
 
 
 def _lambdas_in(value: Any) -> Iterator[types.FunctionType]:
+    return (item for item in _held_by(value) if isinstance(item, types.FunctionType) and item.__name__ == _LAMBDA)
+
+
+def _regularizers_in(value: Any) -> Iterator[tfk.regularizers.Regularizer]:
+    """Find regularizers of users' classes without a `get_config`; that of their base class only raises."""
+    base = tfk.regularizers.Regularizer
+    return (item for item in _held_by(value) if isinstance(item, base) and type(item).get_config is base.get_config)
+
+
+def _held_by(value: Any) -> Iterator[Any]:
     holders = list(value._flatten_layers()) if isinstance(value, tfk.layers.Layer) else [value]
-    for item in itertools.chain.from_iterable(vars(holder).values() for holder in holders):
-        if isinstance(item, types.FunctionType) and item.__name__ == _LAMBDA:
-            yield item
+    return itertools.chain.from_iterable(list(vars(holder).values()) for holder in holders)
+
+
+@contextlib.contextmanager
+def _described(regularizers: Iterator[tfk.regularizers.Regularizer]) -> Iterator[None]:
+    """Let objects have a `get_config` of nothing: they are taken themselves, but their layer's asks for theirs."""
+    held = list(regularizers)
+    for regularizer in held:
+        regularizer.get_config = dict
+    try:
+        yield
+    finally:
+        for regularizer in held:
+            vars(regularizer).pop("get_config", None)  # One that two layers share is there twice.
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """Losses that `add_loss` was given as functions of no arguments, such as a penalty on a layer's weights.
 
-A layer of a user's class adds its own when it is made or built. Those of tf_keras and TFP are given theirs from outside,
-and only they have to be given them again.
+A layer of a user's class adds its own when it is made or built. Those of tf_keras and TFP are given theirs from
+outside, and only they have to be given them again.
 """
 
 from __future__ import annotations

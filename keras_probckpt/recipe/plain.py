@@ -15,7 +15,7 @@ from keras_probckpt.errors import MalformedRecipeError
 from keras_probckpt.recipe.codec import KERAS_INSTRUCTION, Decoder, Encoder, Kind, Node, field, is_plain
 from keras_probckpt.recipe.construction import call, decode_call, encode_call
 
-__all__ = ["PLAIN_KINDS"]
+__all__ = ["PLAIN_KINDS", "decode_items"]
 
 
 def _decode_float(node: dict[str, Node], _decoder: Decoder, where: str) -> float:
@@ -44,15 +44,20 @@ def _encode_dict(value: dict[Any, Any], encoder: Encoder, where: str) -> dict[st
     return {"items": [encoder.encode_items(pair, f"{where}[{pair[0]!r}]") for pair in items]}
 
 
-def _decode_dict(node: dict[str, Node], decoder: Decoder, where: str) -> dict[Any, Any]:
+def decode_items(node: dict[str, Node], decoder: Decoder, where: str) -> dict[Any, Any]:
+    """Read a dict with any keys, those that mean something to Keras among them: only for data."""
     items = field(node, "items", list, where)
     if not all(isinstance(item, list) and len(item) == 2 for item in items):  # noqa: PLR2004 - a key and a value
         raise MalformedRecipeError(where=where, problem="'items' should be pairs of a key and a value")
     pairs = decoder.decode(items, where)
     try:
-        decoded = dict(pairs)
+        return dict(pairs)
     except TypeError as error:
         raise MalformedRecipeError(where=where, problem=f"a key cannot be a key ({error})") from error
+
+
+def _decode_dict(node: dict[str, Node], decoder: Decoder, where: str) -> dict[Any, Any]:
+    decoded = decode_items(node, decoder, where)
     if KERAS_INSTRUCTION in decoded:
         return decoder.decode_mapping(decoded, where)
     return decoded
@@ -85,8 +90,17 @@ def _decode_named_tuple(node: dict[str, Node], decoder: Decoder, where: str) -> 
     return call(cls, items, {}, where)
 
 
+def _encode_enum(value: enum.Enum, encoder: Encoder, where: str) -> dict[str, Node]:
+    # Of several flags together, the name is another in each release of Python.
+    which = {"value": value.value} if isinstance(value, enum.Flag) else {"name": value.name}
+    return {"class": encoder.encode(type(value), where), **which}
+
+
 def _decode_enum(node: dict[str, Node], decoder: Decoder, where: str) -> enum.Enum:
     cls = decoder.decode(field(node, "class", dict, where), f"{where}.class")
+    if "value" in node and isinstance(cls, type) and issubclass(cls, enum.Flag):
+        member: enum.Enum = call(cls, [field(node, "value", int, where)], {}, where)
+        return member
     name = field(node, "name", str, where)
     if not isinstance(cls, type) or not issubclass(cls, enum.Enum) or name not in cls.__members__:
         raise MalformedRecipeError(where=where, problem=f"{name!r:.80} is no member of {cls!r:.80}")
@@ -142,7 +156,7 @@ PLAIN_KINDS = (
     Kind(
         tag="enum",
         matches=lambda value: isinstance(value, enum.Enum),
-        encode=lambda value, encoder, where: {"class": encoder.encode(type(value), where), "name": value.name},
+        encode=_encode_enum,
         decode=_decode_enum,
     ),
     Kind(

@@ -114,7 +114,8 @@ def build_optimizers(model: tfk.Model, saved: Iterable[str]) -> None:
         slots = [name.removeprefix(f"{path}/") for name in saved if name.startswith(f"{path}/")]
         named = {part for slot in slots for part in (slot.partition("/")[2], slot.partition("/")[2].partition("/")[2])}
         kept_for = named & variables.keys()
-        if kept_for:
+        # One of legacy makes its learning rate and its like only then, even where it keeps nothing for variables.
+        if kept_for or (slots and isinstance(optimizer, tfk.optimizers.legacy.Optimizer)):
             _build(optimizer, _in_order(model, [variables[name] for name in kept_for]))
 
 

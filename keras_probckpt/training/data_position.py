@@ -25,8 +25,8 @@ __all__ = [
     "Position",
     "begin_again",
     "is_sequence",
-    "put_back_length",
     "put_back_iterator",
+    "put_back_length",
     "put_back_position",
     "read_earlier_epochs",
     "skip_batches",
@@ -65,6 +65,11 @@ def state_of_iterator(iterator: Any, *, is_exact: bool) -> bytes | None:
 
 def put_back_iterator(iterator: Any, state: bytes) -> bool:
     """Put a `tf.data` iterator where another of the same pipeline was.
+
+    Args:
+        iterator: The iterator.
+        state: What `state_of_iterator` returned, and nobody changed: by some other bytes, TensorFlow has the process
+            end at once.
 
     Returns:
         Whether it is there; if not, the pipeline is another one, and the iterator is at its own beginning.
@@ -121,7 +126,7 @@ def read_earlier_epochs(data_handler: Any, position: Position) -> None:
         adapter.on_epoch_end()
 
 
-def put_back_position(iterator: Any, position: Position, state: bytes | None) -> str:
+def put_back_position(iterator: Any, position: Position, state: bytes | None) -> tuple[str, bool]:
     """Bring an iterator to where another was.
 
     Args:
@@ -131,22 +136,23 @@ def put_back_position(iterator: Any, position: Position, state: bytes | None) ->
         state: What `state_of_iterator` returned.
 
     Returns:
-        How, in words for a log.
+        How, in words for a log; and whether it is there. If not, it is at the begin of its data.
     """
     if state is not None and put_back_iterator(iterator, state):
-        return "the data iterator was put back"
+        return "the data iterator was put back", True
     batches = position["batches"]
     if batches == 0:
-        return "the data begin with an epoch"
+        return "the data begin with an epoch", True
     kept = python_state()
     put_back_python_state(position["python"])
     try:
         _read(iterator, batches, what="batches used before")
     except tf.errors.OutOfRangeError:
-        return f"the data hold fewer than the {batches} batches that were used: training goes on from their end"
+        begin_again(iterator)
+        return f"they hold fewer than the {batches} batches that were used, and the epoch is begun again", False
     finally:
         put_back_python_state(kept)
-    return f"the {batches} batches used before were read again"
+    return f"the {batches} batches used before were read again", True
 
 
 def skip_batches(iterator: Any, batches: int) -> None:
@@ -158,10 +164,13 @@ def skip_batches(iterator: Any, batches: int) -> None:
 def _read(iterator: Any, batches: int | None, *, what: str) -> None:
     """Read batches, or all there are, and say how far it is where that takes long."""
 
-    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator] # TensorFlow is untyped
+    @tf.function(autograph=False, reduce_retracing=True)  # type: ignore[untyped-decorator] # TensorFlow is untyped
     def read_some(count: tf.Tensor) -> None:
-        for _ in tf.range(count):
+        def read_one(done: tf.Tensor) -> tuple[tf.Tensor]:
             next(iterator)
+            return (done + 1,)
+
+        tf.while_loop(lambda done: done < count, read_one, (tf.constant(0),), parallel_iterations=1)
 
     done = 0
     last_said = time.monotonic()

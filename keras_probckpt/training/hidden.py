@@ -21,7 +21,7 @@ import tf_keras as tfk
 from tensorflow.python.ops import stateful_random_ops
 
 from keras_probckpt.errors import UnrecordableError
-from keras_probckpt.training.variables import HIDDEN_PREFIX, ModelVariables
+from keras_probckpt.training.variables import HIDDEN_PREFIX, ModelVariables, find_layers
 
 __all__ = [
     "find_hidden",
@@ -35,6 +35,7 @@ __all__ = [
 # Whose objects hold no variables of the user's; the search would get lost in them.
 _LIBRARIES = ("tensorflow", "keras", "tf_keras", "tensorflow_probability", "numpy", "builtins", "keras_probckpt")
 _MOST_OBJECTS = 100_000
+_ATTRIBUTE = "_keras_probckpt_hidden"
 # What `compile` and `fit` leave on a model: a rebuilt one has it not, or otherwise.
 _LEFT_BY_FIT = frozenset(
     {
@@ -68,7 +69,7 @@ def find_hidden(model: tfk.Model, known: Iterable[tf.Variable]) -> dict[str, tf.
     used = {_identity(variable): variable for variable in _used(model)}
     used = {key: used[key] for key in used.keys() - tracked}
     if not used:
-        return {}
+        return _found_before(model)
     located = {path: item for path, item in find_located(model).items() if _identity(item) in used}
     lost = [used[key] for key in used.keys() - {_identity(variable) for variable in located.values()}]
     if lost:
@@ -82,7 +83,7 @@ def find_hidden(model: tfk.Model, known: Iterable[tf.Variable]) -> dict[str, tf.
 
 
 def find_hidden_layers(model: tfk.Model, known: Iterable[tf.Variable]) -> dict[str, tfk.layers.Layer]:
-    """Find the layers that have variables which the train step uses and nobody tracks.
+    """Find the layers that nobody tracks and that have variables which the train step uses.
 
     Args:
         model: A model; nothing is found before its train step was traced.
@@ -93,14 +94,22 @@ def find_hidden_layers(model: tfk.Model, known: Iterable[tf.Variable]) -> dict[s
     """
     tracked = {_identity(variable) for variable in (*known, *_of_keras(model))}
     used = {_identity(variable) for variable in _used(model)} - tracked
-    paths = [path for path, item in find_located(model).items() if _identity(item) in used] if used else []
+    located = find_located(model) if used else {}
+    paths = [path for path, item in located.items() if _identity(item) in used] or list(_found_before(model))
     if not paths:
         return {}
+    known_layers = {id(layer) for layer in find_layers(model).values()}
     return {
         path: layer
         for path, layer in locate_layers(model).items()
-        if any(other.startswith(f"{path}/") for other in paths)
+        if id(layer) not in known_layers and any(other.startswith(f"{path}/") for other in paths)
     }
+
+
+def _found_before(model: tfk.Model) -> dict[str, tf.Variable]:
+    """Find what a restored model had that is not trained yet: without a train step, only its checkpoint knows."""
+    names = vars(model).get(_ATTRIBUTE, frozenset()) if not _used(model) else frozenset()
+    return {path: item for path, item in find_located(model).items() if path in names} if names else {}
 
 
 def find_located(model: tfk.Model) -> dict[str, tf.Variable]:
@@ -144,6 +153,7 @@ def with_hidden_variables(found: ModelVariables, model: tfk.Model, saved: Iterab
     names = {path for path in saved if path.startswith(HIDDEN_PREFIX)}
     located = find_located(model) if names else {}
     hidden = {path: variable for path, variable in located.items() if path in names}
+    object.__setattr__(model, _ATTRIBUTE, frozenset(hidden))
     return dataclasses.replace(found, model={**found.model, **hidden})
 
 

@@ -40,7 +40,7 @@ def settings_of(model: tfk.Model, fit: FitCall) -> dict[str, Any]:
     adapter = fit.data_handler._adapter
     found["batch_size"] = adapter.batch_size()
     found["steps_per_epoch"] = fit.data_handler.inferred_steps
-    found["samples"] = _samples(adapter, fit)
+    found["samples"] = _samples(adapter)
     for name, callback in callback_names(fit.callbacks):
         state, parameters = state_attributes(callback), inspect.signature(type(callback)).parameters
         chosen = {key: value for key, value in vars(callback).items() if key in parameters and key not in state}
@@ -63,28 +63,30 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield name, float(value)
 
 
-def _samples(adapter: Any, fit: FitCall) -> int | None:
-    """Count the examples of an epoch, where that is known without reading them."""
-    steps, batch_size = fit.data_handler.inferred_steps, adapter.batch_size()
+def _samples(adapter: Any) -> int | None:
+    """Count the examples there are, where that is known without reading them."""
+    steps, batch_size = adapter.get_size(), adapter.batch_size()
     if steps is None or batch_size is None:
         return None
     rest = adapter.partial_batch_size() if adapter.has_partial_batch() else None
     return int(steps * batch_size if not rest else (steps - 1) * batch_size + rest)
 
 
-def learning_rates(model: tfk.Model, changed: Iterable[str]) -> list[tuple[tf.Variable, Any]]:
-    """Take the learning rates that are among the changed settings, and the variables they are to be kept in.
+def learning_rates(model: tfk.Model, changed: Iterable[str] | None = None) -> list[tuple[tf.Variable, Any]]:
+    """Take learning rates, and the variables they are to be kept in.
 
     Args:
-        model: The compiled model, before a checkpoint is put back into it.
-        changed: Names of settings.
+        model: The compiled model.
+        changed: Names of settings, to take only the rates that are among them.
     """
-    names = set(changed)
+    names = None if changed is None else set(changed)
     found = []
     for path, optimizer in find_optimizers(model).items():
         variable = getattr(getattr(optimizer, "inner_optimizer", optimizer), "learning_rate", None)
-        is_changed = any(name.startswith(path) and _LEARNING_RATE in name.split(".") for name in names)
-        if isinstance(variable, tf.Variable) and is_changed:
+        is_meant = names is None or any(
+            name.startswith(f"{path}.") and _LEARNING_RATE in name.split(".") for name in names
+        )
+        if isinstance(variable, tf.Variable) and is_meant:
             found.append((variable, variable.numpy()))
     return found
 

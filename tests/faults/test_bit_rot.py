@@ -17,7 +17,7 @@ from keras_probckpt.storage.filesystem import LocalFileSystem
 from keras_probckpt.storage.keys import KEY_VARIABLE, load_keys
 from keras_probckpt.storage.store import CheckpointStore
 from tests.conftest import CHECKOUT
-from tests.faults.counts import count
+from tests.counts import count
 
 GOLDEN = CHECKOUT / "tests" / "golden" / "v1" / "must_load"
 GOLDEN_KEY = "60" * 32

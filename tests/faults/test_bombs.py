@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 from tests.conftest import FreshPython
-from tests.faults.counts import count
+from tests.counts import count
 
 
 def test_a_small_file_never_costs_much_memory(fresh_python: FreshPython) -> None:

@@ -13,7 +13,7 @@ import tf_keras as tfk
 
 from keras_probckpt import CheckpointManager, restore_best
 from keras_probckpt.errors import DamagedCheckpointError
-from tests.faults.counts import count
+from tests.counts import count
 from tests.faults.test_bit_rot import be_directory, be_fifo, be_half_a_hole, be_hole, be_link
 
 BEST, NEXT = "step-0000000002", "step-0000000001"

@@ -14,7 +14,7 @@ from keras_probckpt.errors import CheckpointError
 from keras_probckpt.storage.names import make_hidden_name
 from keras_probckpt.storage.run import RunWriter
 from keras_probckpt.storage.store import CheckpointStore
-from tests.faults.counts import count
+from tests.counts import count
 from tests.storage.samples import DEAD_PROCESS, files_of, manifest_of, store_of
 
 DEAD = f"{DEAD_PROCESS}-0123456789abcdef"

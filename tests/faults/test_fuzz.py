@@ -7,7 +7,7 @@ import random
 import pytest
 
 from tests.conftest import FreshPython
-from tests.faults.counts import count
+from tests.counts import count
 from tests.faults.parsers import PARSERS, Parser, mutant
 
 MUTANTS = 2000

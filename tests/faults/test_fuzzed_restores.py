@@ -21,7 +21,7 @@ from keras_probckpt.storage.filesystem import LocalFileSystem
 from keras_probckpt.storage.keys import KEY_VARIABLE
 from keras_probckpt.storage.store import CheckpointStore
 from tests.conftest import CHECKOUT
-from tests.faults.counts import count
+from tests.counts import count
 from tests.faults.parsers import PARSERS, mutant
 from tests.golden.refusals import KEY
 from tests.recipe.hostility import hostile_documents

@@ -12,7 +12,7 @@ import pytest
 from keras_probckpt.errors import CheckpointWriteError
 from keras_probckpt.storage.filesystem import FileSystem
 from keras_probckpt.storage.store import CheckpointStore
-from tests.faults.counts import count
+from tests.counts import count
 from tests.faults.reordering_filesystem import ReorderingFileSystem
 from tests.storage.memory_filesystem import FaultyFileSystem, MemoryFileSystem, PowerCutError
 from tests.storage.samples import DEAD_PROCESS, OWN_KEYS, as_if_the_writer_died, files_of, manifest_of

@@ -14,7 +14,7 @@ import pytest
 from keras_probckpt.errors import CheckpointNotFoundError
 from keras_probckpt.storage.catalog import list_checkpoints, verify_checkpoint
 from keras_probckpt.storage.run import RunWriter
-from tests.faults.counts import count
+from tests.counts import count
 from tests.integration.processes import start
 from tests.storage.samples import names_in
 

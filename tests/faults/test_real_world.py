@@ -17,7 +17,7 @@ from keras_probckpt.storage.catalog import list_checkpoints, verify_checkpoint
 from keras_probckpt.storage.run import RunWriter
 from keras_probckpt.storage.store import CheckpointStore
 from tests.conftest import FreshPython
-from tests.faults.counts import count
+from tests.counts import count
 from tests.storage.memory_filesystem import FaultyFileSystem, MemoryFileSystem
 from tests.storage.samples import OWN_KEYS, files_of, manifest_of, names_in, store_of
 

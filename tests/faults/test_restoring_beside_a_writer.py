@@ -10,7 +10,7 @@ from keras_probckpt import restore_best, restore_latest
 from keras_probckpt.errors import CheckpointNotFoundError
 from keras_probckpt.storage.keys import KEY_VARIABLE
 from tests.conftest import CHECKOUT
-from tests.faults.counts import count
+from tests.counts import count
 from tests.golden.models import X
 from tests.golden.refusals import KEY
 from tests.integration.processes import start

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import CHECKOUT, FreshPython
-from tests.faults.counts import count
+from tests.counts import count
 from tests.faults.system_calls import losses_of_a_power_cut
 
 

@@ -14,10 +14,8 @@ import tf_keras as tfk
 
 from keras_probckpt import ProbCheckpoint, list_checkpoints
 from tests.conftest import FreshPython
-from tests.integration.tiny import BATCHES, epochs_in, fit, fit_scored, new_model, weights_of
 from tests.integration import preempted_fit
-
-SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1")
+from tests.integration.tiny import BATCHES, epochs_in, fit, fit_scored, new_model, weights_of
 
 
 class Fail(tfk.callbacks.Callback):
@@ -63,7 +61,7 @@ def test_a_process_that_is_terminated_saves_first_and_is_resumed_where_it_was(
     assert said["history"]["loss"][1] > 0.0
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
+@pytest.mark.parametrize("name", preempted_fit.SIGNALS)
 def test_a_handler_that_lets_the_process_live_lets_it_train_on(
     name: str, model: tfk.Sequential, run: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,10 +120,10 @@ def test_a_signal_that_the_process_ignores_is_ignored(model: tfk.Sequential, run
 
 def test_signals_are_left_alone_without_the_wish(model: tfk.Sequential, run: pathlib.Path) -> None:
     """Handlers are the whole process's."""
-    before = [signal.getsignal(signal.Signals[name]) for name in SIGNALS]
+    before = [signal.getsignal(signal.Signals[name]) for name in preempted_fit.SIGNALS]
     found: list[Any] = []
     look = tfk.callbacks.LambdaCallback(
-        on_epoch_begin=lambda *_: found.extend(signal.getsignal(signal.Signals[name]) for name in SIGNALS)
+        on_epoch_begin=lambda *_: found.extend(signal.getsignal(signal.Signals[name]) for name in preempted_fit.SIGNALS)
     )
 
     fit(model, ProbCheckpoint(run, monitor="loss"), look)

@@ -65,7 +65,7 @@ class Opaque:
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        (Opaque(), "a tests.recipe.test_codec.Opaque is of no kind that can be rebuilt"),
+        (object(), "a builtins.object is of no kind that can be rebuilt"),
         (np.array(["text"]), "arrays of dtype <U4 are not stored"),
         (np.array([None]), "arrays of dtype object are not stored"),
         (np.zeros(2, [("a", "f4")]), "are not stored"),

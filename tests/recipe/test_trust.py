@@ -297,3 +297,19 @@ def test_trust_reads_the_code_only_when_it_is_asked_for() -> None:
     trust: Trust = trust_of("own", code=read_code)
 
     assert read([1, known("tf.math.abs")], trust=trust)[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("compiles", "allow"), [(True, "trusted=['mypkg.losses', 'mypkg.models']"), (False, "trusted=['mypkg.models']")]
+)
+def test_one_refusal_names_all_that_must_be_allowed(compiles: bool, allow: str) -> None:  # noqa: FBT001 - a table's column
+    """To allow what the model asks for and then be refused for its loss would be to ask twice."""
+    model = {"$": "import", "module": "mypkg.models", "name": "build"}
+    loss = {"$": "import", "module": "mypkg.losses", "name": "score"}
+    document = {"model": model, "compile": {"arguments": {"loss": loss}}}
+    reader = RecipeReader(document, arrays={}, trust=trust_of("foreign"))
+
+    with pytest.raises(UntrustedCheckpointError) as caught:
+        reader.require_trust(compiles=compiles)
+
+    assert caught.value.allow == allow

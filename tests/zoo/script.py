@@ -21,7 +21,15 @@ import tf_keras as tfk
 
 import keras_probckpt
 from keras_probckpt import ProbCheckpoint, ProbModelMixin
-from tests.zoo import bayesian_models, keras_models, tfp_layer_models, training_models, user_models, user_objects
+from tests.zoo import (
+    bayesian_models,
+    keras_models,
+    outside_models,
+    tfp_layer_models,
+    training_models,
+    user_models,
+    user_objects,
+)
 from tests.zoo.cases import Case, Cases, Made, anneal, batch, compiled
 from tests.zoo.observe import observe
 
@@ -163,6 +171,34 @@ def _scripted_variational() -> Made:
     return compiled(tfk.Sequential([layer, tfpl.IndependentNormal(1)]))
 
 
+class Family:
+    """A plain object of the script that makes distributions."""
+
+    def __init__(self, floor: float) -> None:
+        self.floor = floor
+
+    def make(self, params: Any) -> Any:
+        """Make one."""
+        return tfd.Normal(params[..., :1], self.floor + tf.nn.softplus(params[..., 1:]))
+
+
+class OfFamily(ProbModelMixin, tfk.Model):
+    """A model that is given such an object."""
+
+    def __init__(self, family: Family) -> None:
+        super().__init__()
+        self.params, self.likelihood = Layer(2), tfpl.DistributionLambda(family.make)
+
+    def call(self, inputs: Any) -> Any:
+        """Give a distribution."""
+        return self.likelihood(self.params(inputs))
+
+
+@CASES.add("script's plain object as an argument")
+def _scripted_object() -> Made:
+    return OfFamily(Family(0.25))
+
+
 KL_WEIGHT = tf.Variable(0.0, trainable=False, name="kl_weight")
 
 
@@ -230,8 +266,9 @@ def _scripted_builder() -> Made:
 
 def collections_of_cases() -> list[Cases]:
     """Give the cases of each module, and those of this script."""
-    modules = [tfp_layer_models, bayesian_models, keras_models, user_models, user_objects, training_models]
-    return [*[module.CASES for module in modules], CASES]
+    of_layers = [tfp_layer_models, bayesian_models, keras_models]
+    of_users = [user_models, user_objects, training_models, outside_models]
+    return [*[module.CASES for module in (*of_layers, *of_users)], CASES]
 
 
 def all_cases() -> dict[str, Case]:

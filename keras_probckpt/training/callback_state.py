@@ -110,8 +110,9 @@ def drop_repeated_rows(callbacks: Sequence[tfk.callbacks.Callback], *, first_epo
             kept = _rows_before(text, first_epoch, separator=callback.sep)
             if kept != text:
                 callback.csv_file.close()
-                with tf.io.gfile.GFile(callback.filename, "w") as file:
+                with tf.io.gfile.GFile(f"{callback.filename}.partial", "w") as file:
                     file.write(kept)
+                tf.io.gfile.rename(f"{callback.filename}.partial", callback.filename, overwrite=True)
                 callback.csv_file = tf.io.gfile.GFile(callback.filename, "a")
 
 

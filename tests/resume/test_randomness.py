@@ -89,11 +89,10 @@ def variational_model() -> tfk.Sequential:
 @pytest.mark.parametrize(
     ("new_model", "save_freq", "crashes"),
     [
-        (flipout_model, "epoch", [(1, 3)]),
         (flipout_model, 4, [(0, 5), (1, 3)]),
-        (variational_model, 5, [(1, 1)]),
+        (variational_model, "epoch", [(1, 1)]),
     ],
-    ids=["epoch", "within", "variational"],
+    ids=["within", "epoch"],
 )
 def test_a_reproducible_training_ends_in_the_same_bits_however_often_it_crashed(
     new_model: Any, save_freq: Any, crashes: list[tuple[int, int]], tmp_path: pathlib.Path

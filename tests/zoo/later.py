@@ -21,7 +21,7 @@ def _restore(about: dict[str, Any], place: pathlib.Path) -> dict[str, Any]:
     with warnings.catch_warnings(record=True) as caught:
         model = restore_latest(place / about["directory"])
     ours = [str(warning.message) for warning in caught if "restore" in str(warning.message)]
-    with CheckpointManager(model, place / f"{about['directory']}-again") as manager:
+    with CheckpointManager(model, place / f"{about['directory']}-again", rehearse=False) as manager:
         manager.save(3)
     x, y = batch(about["inputs"], about["targets"])
     return {**observe(model, x, y, parts=about["parts"]), "warnings": ours}

@@ -28,7 +28,8 @@ from keras_probckpt.recipe.sources import source_of
 
 __all__ = ["describe_layers"]
 
-_MADE_UP = frozenset({"name", "seed"})
+# Each process makes up its own names and seeds, and Keras writes the size of the first batch into the shapes.
+_MADE_UP = frozenset({"name", "seed", "batch_input_shape", "batch_shape"})
 # The optimizer's arguments change in a training, and are saved with its variables.
 _COMPILED = ("loss", "metrics", "weighted_metrics", "loss_weights")
 _SHOWN_NUMBERS = 16

@@ -195,18 +195,11 @@ def _is_instruction(value: Any) -> bool:
 def _encode_instruction(value: dict[str, Any], encoder: Encoder, where: str) -> dict[str, Node]:
     """Write what a user's `get_config` serialized as the object it stands for: no file is to give the instruction."""
     try:
-        live = tfk.saving.deserialize_keras_object(_without_shapes(value))
+        live = tfk.saving.deserialize_keras_object(value)
     except Exception as error:
         problem = f"Keras cannot deserialize the {value[KERAS_INSTRUCTION]!r:.80} in this configuration ({error})"
         raise UnrecordableError(where=where, problem=problem, advice=BUILDER_ADVICE) from error
     return {"object": encoder.encode(live, where)}
-
-
-def _without_shapes(written: Any) -> Any:
-    """Leave out the shapes to build with: of the first batch, and the calls that are recorded say more of them."""
-    if isinstance(written, dict):
-        return {key: _without_shapes(item) for key, item in written.items() if key != "build_config"}
-    return [_without_shapes(item) for item in written] if type(written) is list else written
 
 
 def _decode_instruction(node: dict[str, Node], decoder: Decoder, where: str) -> Any:

@@ -51,13 +51,17 @@ def settings_for(arguments: argparse.Namespace, directory: pathlib.Path) -> Sett
     return dataclasses.replace(settings, scales=arguments.models) if arguments.models else settings
 
 
-def measure(arguments: argparse.Namespace, settings: Settings) -> list[Row]:
-    """Run the sections that were asked for, each to its end before the next."""
-    rows = []
+def measure(arguments: argparse.Namespace, settings: Settings, told: dict[str, str]) -> list[Row]:
+    """Run the sections that were asked for, each to its end before the next; show and keep what each found at once."""
+    rows: list[Row] = []
     for section in arguments.only:
         print(f"measuring: {section}", file=sys.stderr, flush=True)
         with contextlib.redirect_stdout(sys.stderr):  # Keras prints where nobody asked.
-            rows += SECTIONS[section](settings)
+            found = SECTIONS[section](settings)
+        rows += found
+        print(f"\n{section}\n\n{(report.markdown if arguments.markdown else report.table)(found)}", flush=True)
+        if arguments.json:
+            arguments.json.write_text(report.to_json(rows, told), encoding="utf-8")
     return rows
 
 
@@ -73,11 +77,8 @@ def main() -> int:
         directory = pathlib.Path(name)
         os.environ["XDG_CONFIG_HOME"] = str(directory / "config")  # a signing key for this run alone
         told = report.conditions(directory)
-        rows = measure(arguments, settings_for(arguments, directory))
-    print("\n".join(f"{title}: {text}" for title, text in told.items()))
-    print((report.markdown if arguments.markdown else report.table)(rows))
-    if arguments.json:
-        arguments.json.write_text(report.to_json(rows, told), encoding="utf-8")
+        print("\n".join(f"{title}: {text}" for title, text in told.items()), flush=True)
+        rows = measure(arguments, settings_for(arguments, directory), told)
     if arguments.picture:
         draw(rows, arguments.picture)
     return 0

@@ -360,6 +360,27 @@ BUGS = (
         ("tests/policy/test_retention.py",),
     ),
     Bug(
+        "training goes on from where it diverged",
+        f"{POLICY}/resume_point.py",
+        "    return sorted(newest_first, key=lambda info: not has_finite_loss(info))\n",
+        "    return newest_first\n",
+        ("tests/policy/test_resume_point.py",),
+    ),
+    Bug(
+        "the last point before training diverged does not stay",
+        f"{POLICY}/retention.py",
+        "    if newest and not any(map(has_finite_loss, newest)):\n",
+        "    if False:\n",
+        ("tests/policy/test_retention.py",),
+    ),
+    Bug(
+        "what is saved for a signal is dropped by the rules",
+        f"{STORAGE}/run.py",
+        "        if save.is_exempt:\n            return\n",
+        "",
+        ("tests/storage/test_run_saves.py",),
+    ),
+    Bug(
         "the best moves before the commit",
         f"{STORAGE}/run.py",
         "        info = self._store.commit(name, manifest=manifest, files=files)\n",

@@ -163,8 +163,6 @@ def _identity(variable: tf.Variable) -> int:
 
 
 def _used(model: tfk.Model) -> Sequence[tf.Variable]:
-    if model._is_compiled and model.run_eagerly:
-        return tuple(find_located(model).values())  # No trace tells which of them are used: all are taken.
     step: Any = getattr(model, "train_tf_function", None)
     if not hasattr(step, "_list_all_concrete_functions"):
         return ()

@@ -17,6 +17,7 @@ from keras_probckpt.training.epoch_metrics import metric_values
 from keras_probckpt.training.fit_call import FitCall, add_callback, call_before_first_epoch, running_fit
 from keras_probckpt.training.randomness import begin_anew, draw_order_seed, global_seed, python_state, seed_order
 from keras_probckpt.training.settings import settings_of
+from keras_probckpt.training.used import watch_eager_step
 
 __all__ = ["FitState"]
 
@@ -66,6 +67,8 @@ class FitState:
         self._after_others.draw_order = lambda: self._draw_order(model)
         fit = running_fit(model)
         self._settings = settings_of(model, fit) if fit is not None else {}
+        if fit is not None:
+            watch_eager_step(model)
         if self._is_reproducible and self._seed is None:
             self._seed = _required_seed()
         latest = manager.latest

@@ -12,8 +12,7 @@ import collections
 import dataclasses
 import inspect
 import types
-import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -21,6 +20,7 @@ import tf_keras as tfk
 from tensorflow.python.ops import stateful_random_ops
 
 from keras_probckpt.errors import UnrecordableError
+from keras_probckpt.training.used import used_variables
 from keras_probckpt.training.variables import HIDDEN_PREFIX, ModelVariables, find_layers
 
 __all__ = [
@@ -66,7 +66,7 @@ def find_hidden(model: tfk.Model, known: Iterable[tf.Variable]) -> dict[str, tf.
         UnrecordableError: If no way leads to one of them. Names it.
     """
     tracked = {_identity(variable) for variable in (*known, *_of_keras(model))}
-    used = {_identity(variable): variable for variable in _used(model)}
+    used = {_identity(variable): variable for variable in used_variables(model)}
     used = {key: used[key] for key in used.keys() - tracked}
     if not used:
         return _found_before(model)
@@ -93,7 +93,7 @@ def find_hidden_layers(model: tfk.Model, known: Iterable[tf.Variable]) -> dict[s
         Layers by path, parents before their children.
     """
     tracked = {_identity(variable) for variable in (*known, *_of_keras(model))}
-    used = {_identity(variable) for variable in _used(model)} - tracked
+    used = {_identity(variable) for variable in used_variables(model)} - tracked
     located = find_located(model) if used else {}
     paths = [path for path, item in located.items() if _identity(item) in used] or list(_found_before(model))
     if not paths:
@@ -108,7 +108,7 @@ def find_hidden_layers(model: tfk.Model, known: Iterable[tf.Variable]) -> dict[s
 
 def _found_before(model: tfk.Model) -> dict[str, tf.Variable]:
     """Find what a restored model had that is not trained yet: without a train step, only its checkpoint knows."""
-    names = vars(model).get(_ATTRIBUTE, frozenset()) if not _used(model) else frozenset()
+    names = vars(model).get(_ATTRIBUTE, frozenset()) if not used_variables(model) else frozenset()
     return {path: item for path, item in find_located(model).items() if path in names} if names else {}
 
 
@@ -160,23 +160,6 @@ def with_hidden_variables(found: ModelVariables, model: tfk.Model, saved: Iterab
 def _identity(variable: tf.Variable) -> int:
     # Mixed precision wraps a variable in one that casts; the train step knows the one inside.
     return id(getattr(variable, "_variable", variable))
-
-
-def _used(model: tfk.Model) -> Sequence[tf.Variable]:
-    step: Any = getattr(model, "train_tf_function", None)
-    if not hasattr(step, "_list_all_concrete_functions"):
-        return ()
-    traces = step.experimental_get_tracing_count()
-    known_traces, variables = _used_by.get(step, (0, ()))
-    if known_traces != traces:
-        functions = step._list_all_concrete_functions()
-        variables = tuple(variable for function in functions for variable in function.graph.variables)
-        _used_by[step] = traces, variables
-    return variables
-
-
-# To list what a function traced takes as long as to find all variables of a small model: done once for each trace.
-_used_by: weakref.WeakKeyDictionary[Any, tuple[int, tuple[tf.Variable, ...]]] = weakref.WeakKeyDictionary()
 
 
 def _of_keras(model: tfk.Model) -> Iterator[tf.Variable]:

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras as tfk
+from tensorflow.python.ops.resource_variable_ops import BaseResourceVariable
 
 from keras_probckpt import ProbCheckpoint, inspect_checkpoint, restore_latest
 from keras_probckpt.errors import UnrecordableError
@@ -58,9 +59,12 @@ class OutOfReach(Scaled):
         self.scale = Slotted()
 
 
-def trained(model: tfk.Model, *callbacks: tfk.callbacks.Callback) -> tfk.Model:
+STEPS = pytest.mark.parametrize("is_eager", [False, True], ids=["traced", "eager"])
+
+
+def trained(model: tfk.Model, *callbacks: tfk.callbacks.Callback, is_eager: bool = False) -> tfk.Model:
     """Compile and fit a model for one epoch."""
-    model.compile("sgd", weighted_loss)
+    model.compile("sgd", weighted_loss, run_eagerly=is_eager)
     model.fit(X, X[:, :1], verbose=0, callbacks=list(callbacks))
     return model
 
@@ -88,25 +92,42 @@ def test_mixed_precision_hides_nothing() -> None:
     assert list(hidden) == ["hidden~/model/loss/KL_WEIGHT"]
 
 
-def test_hidden_variables_are_saved_and_restored(tmp_path: pathlib.Path) -> None:
+@STEPS
+def test_hidden_variables_are_saved_and_restored(tmp_path: pathlib.Path, *, is_eager: bool) -> None:
     """One in a plain object of the model and one that the loss finds in its module come back with their values."""
     model = Scaled()
     model.scale.value.assign(5.0)
     KL_WEIGHT.assign(0.25)
-    trained(model, ProbCheckpoint(tmp_path, monitor="loss"))
+    trained(model, ProbCheckpoint(tmp_path, monitor="loss"), is_eager=is_eager)
     KL_WEIGHT.assign(0.5)
 
     restored = restore_latest(tmp_path)
 
     paths = [variable.path for variable in inspect_checkpoint(tmp_path).variables]
     assert [path for path in paths if "~" in path] == ["hidden~/model/loss/KL_WEIGHT", "hidden~/model/scale/value"]
-    assert restored.scale.value.numpy() == 5.0
+    assert restored.scale.value.numpy() == model.scale.value.numpy() != 2.0
     assert KL_WEIGHT.numpy() == 0.25
 
 
-def test_a_variable_nothing_leads_to_is_an_error_at_the_first_save(tmp_path: pathlib.Path) -> None:
+@STEPS
+def test_a_variable_nothing_leads_to_is_an_error_at_the_first_save(tmp_path: pathlib.Path, *, is_eager: bool) -> None:
     """It would be lost in silence otherwise."""
     with pytest.raises(UnrecordableError, match=r"'out_of_reach:0' of shape \(\).*neither the model nor its loss"):
-        trained(OutOfReach(), ProbCheckpoint(tmp_path, monitor="loss"))
+        trained(OutOfReach(), ProbCheckpoint(tmp_path, monitor="loss"), is_eager=is_eager)
 
     assert [entry.name for entry in tmp_path.iterdir()] == [".lock"]
+
+
+def test_an_eager_step_leaves_tensorflow_as_it_was(tmp_path: pathlib.Path) -> None:
+    """What watches a step is gone with it, also where the step fails; and nothing Keras keeps for itself is saved."""
+    model = tfk.Sequential([tfk.layers.Dense(2), tfk.layers.BatchNormalization(), tfp.layers.IndependentNormal(1)])
+    model.compile("adam", lambda y, prediction: -prediction.log_prob(y), metrics=["mae"], run_eagerly=True)
+    kept, graph = dict(vars(BaseResourceVariable)), tf.compat.v1.get_default_graph()
+    model.fit(X, X[:, :1], verbose=0, callbacks=[ProbCheckpoint(tmp_path, monitor="loss")])
+
+    with pytest.raises(ValueError, match="incompatible"):
+        model.fit(X[:, :1], X[:, :1], verbose=0, callbacks=[ProbCheckpoint(tmp_path, monitor="loss")])
+
+    assert dict(vars(BaseResourceVariable)) == kept
+    assert not hasattr(graph, "watch_variable")
+    assert not any("~" in variable.path for variable in inspect_checkpoint(tmp_path).variables)

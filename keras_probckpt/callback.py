@@ -201,6 +201,7 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
         self._progress = Progress()
         self._seen_logs: set[str] = set()
         self._saved_at_seconds = 0.0
+        self._has_ended = False
 
     @property
     def best(self) -> float:
@@ -276,6 +277,7 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
             manager.restore_newest()
         self._fit.begin(self.model, manager, point)
         self._saved_at_seconds = time.monotonic()
+        self._has_ended = False
         call_if_interrupted(self.model, self._end_early)
         if self._saves_before_preemption:
             self._signals.watch()
@@ -340,6 +342,7 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
             MonitorNeverSeenError: If `save_best_only` saved nothing, because the monitor was never in the logs.
         """
         manager = self._running_manager
+        self._has_ended = True
         self._fit.end(self.model)
         with contextlib.ExitStack() as stack:
             stack.callback(self._signals.pass_on)
@@ -351,6 +354,8 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
 
     def _end_early(self) -> None:
         """Leave everything in order where an error or an interrupt ends the training; that error is on its way."""
+        if self._has_ended:
+            return
         manager = self._running_manager
         self._fit.abandon()
         with contextlib.ExitStack() as stack:

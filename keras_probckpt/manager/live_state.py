@@ -10,6 +10,7 @@ import tensorflow as tf
 import tf_keras as tfk
 
 from keras_probckpt.manager.rebuilding import Request, make_variables, recipe_of
+from keras_probckpt.recipe.compare import variables_read
 from keras_probckpt.recipe.data import encode_data
 from keras_probckpt.recipe.document import Recipe, RecipeBook
 from keras_probckpt.storage.contents import CheckpointReader, Contents
@@ -18,6 +19,7 @@ from keras_probckpt.training.hidden import find_hidden, find_hidden_layers, with
 from keras_probckpt.training.inventory import VariableInventory
 from keras_probckpt.training.randomness import TraceCounters, find_trace_counters, random_state, trace_counter_values
 from keras_probckpt.training.snapshot import Snapshot, snapshot_of
+from keras_probckpt.training.used import used_variables
 from keras_probckpt.training.variables import (
     ModelVariables,
     find_layers,
@@ -57,6 +59,7 @@ class LiveState:
         self._recipes = RecipeBook(builder=builder, builder_kwargs=builder_kwargs)
         self._inventory = VariableInventory()
         self._counted: tuple[ModelVariables | None, TraceCounters] = None, {}
+        self._read: tuple[ModelVariables | None, Sequence[tf.Variable]] = None, ()
 
     def take_values(self, model: tfk.Model) -> ModelValues:
         """Take the recipe of a model and the values of its variables as they are now, without copying them.
@@ -68,7 +71,8 @@ class LiveState:
             UnrecordableError: If some part of the model cannot be written down.
         """
         recipe, variables, paths = self._described(model)
-        hidden = find_hidden(model, (*variables.model.values(), *variables.optimizers.values()))
+        known = (*variables.model.values(), *variables.optimizers.values())
+        hidden = find_hidden(model, known, self._used(model))
         return ModelValues(recipe, paths, snapshot_of({**variables.model, **hidden}))
 
     def take(
@@ -124,9 +128,21 @@ class LiveState:
             model,
             paths=(*found.model, *found.optimizers),
             find_layers=lambda: find_layers(model),
-            find_others=lambda: find_hidden_layers(model, (*found.model.values(), *found.optimizers.values())),
+            find_others=lambda: find_hidden_layers(
+                model, (*found.model.values(), *found.optimizers.values()), self._used(model)
+            ),
         )
         return recipe, *with_recipe_variables(found, dict(enumerate(recipe.variables)))
+
+    def _used(self, model: tfk.Model) -> Sequence[tf.Variable]:
+        """Find the variables that training uses: its train step, or in a loop of the user's a call of the model."""
+        used = used_variables(model)
+        if used:
+            return used
+        found = self._inventory.find(model)
+        if found is not self._read[0]:
+            self._read = found, variables_read(model)
+        return self._read[1]
 
     def put_back(
         self,

@@ -115,18 +115,19 @@ def _make_call(layer: tfk.layers.Layer, node: dict[str, Node], decoder: Decoder,
     _forget_losses(layer)
 
 
-def symbolic_call(layer: tfk.layers.Layer, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+def symbolic_call(layer: tfk.layers.Layer, args: Sequence[Any], kwargs: Mapping[str, Any], *, graph: Any = None) -> Any:
     """Call a layer on placeholders, in a graph of its own: variables are made, nothing is computed.
 
     Args:
         layer: A layer or model.
         args: Its arguments, with a `tf.TensorSpec` for each tensor.
         kwargs: Its keyword arguments, likewise.
+        graph: A new `FuncGraph` to trace it into, for who wants to know more than its outputs.
 
     Returns:
         Its outputs, symbolic.
     """
-    with _FuncGraph("symbolic_call").as_default():
+    with (graph or _FuncGraph("symbolic_call")).as_default():
         placeholders, keywords = tf.nest.map_structure(_placeholder, (list(args), dict(kwargs)))
         return layer(*placeholders, **keywords)
 

@@ -13,7 +13,7 @@ import tf_keras as tfk
 from keras_probckpt.recipe.calls import call_signature, symbolic_call
 from keras_probckpt.recipe.codec import Node
 
-__all__ = ["describe_output", "output_differences", "untouched"]
+__all__ = ["describe_output", "output_differences", "untouched", "variables_read"]
 
 # Attributes through which one distribution wraps another.
 _WRAPPED = ("tensor_distribution", "distribution", "components_distribution")
@@ -37,6 +37,19 @@ def describe_output(model: tfk.Model) -> Node:
             return _described(symbolic_call(model, *signature))
     except Exception:  # noqa: BLE001 - a model that runs eagerly may do anything; training goes on without a description
         return None
+
+
+def variables_read(model: tfk.Model) -> tuple[tf.Variable, ...]:
+    """Find the variables that calling a model reads, likewise; none where that cannot be traced."""
+    signature, graph = call_signature(model), tf.__internal__.FuncGraph("variables_read")
+    if signature is None:
+        return ()
+    try:
+        with untouched(model):
+            symbolic_call(model, *signature, graph=graph)
+            return tuple(graph._watched_variables)
+    except Exception:  # noqa: BLE001 - as above
+        return ()
 
 
 @contextlib.contextmanager

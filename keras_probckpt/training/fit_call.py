@@ -177,7 +177,10 @@ def end_with_data(model: tfk.Model, answer: Callable[[], Any]) -> None:
 
 
 def call_if_interrupted(model: tfk.Model, function: Callable[[], None]) -> None:
-    """Have a function called if an error or an interrupt ends the train steps of a running `fit`, before it goes on.
+    """Have a function called if an error or an interrupt ends a running `fit`, before it goes on; once.
+
+    That is one in a train step, in a validation, or in the hook of a callback at the begin or end of an epoch or of the
+    training.
 
     Args:
         model: The model that `fit` has begun to train.
@@ -188,18 +191,41 @@ def call_if_interrupted(model: tfk.Model, function: Callable[[], None]) -> None:
     fit = running_fit(model)
     if fit is None:
         return
-    catch = fit.data_handler.catch_stop_iteration
+    catch, callbacks, evaluate = fit.data_handler.catch_stop_iteration, fit.callback_list, vars(model).get("evaluate")
+    is_interrupted = False
 
     @contextlib.contextmanager
-    def watched() -> Iterator[None]:
+    def guarded() -> Iterator[None]:
+        nonlocal is_interrupted
         try:
-            with catch():
-                yield
+            yield
         except BaseException:
-            function()
+            end_validation()
+            if not is_interrupted:
+                is_interrupted = True
+                function()
             raise
 
-    fit.data_handler.catch_stop_iteration = watched
+    @contextlib.contextmanager
+    def guarded_steps() -> Iterator[None]:
+        with guarded(), catch():
+            yield
+        vars(model)["evaluate"] = guarded()(model.evaluate)  # What may follow before the end of the epoch.
+
+    def end_validation() -> None:
+        vars(model).pop("evaluate", None)
+        if evaluate is not None:
+            vars(model)["evaluate"] = evaluate
+
+    @guarded()
+    def end_epoch(*args: Any, end: Callable[..., None] = callbacks.on_epoch_end) -> None:
+        end_validation()
+        end(*args)
+
+    fit.data_handler.catch_stop_iteration = guarded_steps
+    callbacks.on_epoch_begin = guarded()(callbacks.on_epoch_begin)
+    callbacks.on_epoch_end = end_epoch
+    callbacks.on_train_end = guarded()(callbacks.on_train_end)
 
 
 class _Moment:

@@ -1,9 +1,9 @@
 """Variables that training uses and the model does not track.
 
 A model may reach a variable through a plain object, the closure of a function, or a global of a module. Keras does not
-know of it, but the compiled train step does: it holds every variable it reads. Those that nobody tracks are searched
-for from the model and the arguments of `compile`, through attributes, containers, closures and the globals that
-functions name, so that the same way leads to them in a rebuilt model.
+know of it, but TensorFlow notes every variable that a train step uses. Those that nobody tracks are searched for from
+the model and the arguments of `compile`, through attributes, containers, closures and the globals that functions name,
+so that the same way leads to them in a rebuilt model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import tf_keras as tfk
 from tensorflow.python.ops import stateful_random_ops
 
 from keras_probckpt.errors import UnrecordableError
-from keras_probckpt.training.used import used_variables
 from keras_probckpt.training.variables import HIDDEN_PREFIX, ModelVariables, find_layers
 
 __all__ = [
@@ -52,12 +51,13 @@ _LEFT_BY_FIT = frozenset(
 )
 
 
-def find_hidden(model: tfk.Model, known: Iterable[tf.Variable]) -> dict[str, tf.Variable]:
-    """Find the variables that the train step uses and nobody tracks.
+def find_hidden(model: tfk.Model, known: Iterable[tf.Variable], used: Iterable[tf.Variable]) -> dict[str, tf.Variable]:
+    """Find the variables that training uses and nobody tracks, and those that were restored with the model.
 
     Args:
-        model: A model; nothing is found before its train step was traced.
+        model: A model.
         known: The variables that are saved without this.
+        used: The variables that training uses, as far as that is known.
 
     Returns:
         Variables by path.
@@ -65,37 +65,37 @@ def find_hidden(model: tfk.Model, known: Iterable[tf.Variable]) -> dict[str, tf.
     Raises:
         UnrecordableError: If no way leads to one of them. Names it.
     """
-    tracked = {_identity(variable) for variable in (*known, *_of_keras(model))}
-    used = {_identity(variable): variable for variable in used_variables(model)}
-    used = {key: used[key] for key in used.keys() - tracked}
-    if not used:
-        return _found_before(model)
-    located = {path: item for path, item in find_located(model).items() if _identity(item) in used}
-    lost = [used[key] for key in used.keys() - {_identity(variable) for variable in located.values()}]
+    unknown = _unknown(model, known, used)
+    names = _restored(model)
+    located = find_located(model) if unknown or names else {}
+    found = {path: item for path, item in located.items() if _identity(item) in unknown or path in names}
+    lost = [unknown[key] for key in unknown.keys() - {_identity(variable) for variable in found.values()}]
     if lost:
-        names = ", ".join(sorted(f"{variable.name!r} of shape {tuple(variable.shape)}" for variable in lost))
+        described = ", ".join(sorted(f"{variable.name!r} of shape {tuple(variable.shape)}" for variable in lost))
         raise UnrecordableError(
-            where=f"the state of training: {names}",
+            where=f"the state of training: {described}",
             problem="training uses this variable, but neither the model nor its loss leads to it",
             advice="Make it an attribute of the model or of one of its layers.",
         )
-    return located
+    return found
 
 
-def find_hidden_layers(model: tfk.Model, known: Iterable[tf.Variable]) -> dict[str, tfk.layers.Layer]:
-    """Find the layers that nobody tracks and that have variables which the train step uses.
+def find_hidden_layers(
+    model: tfk.Model, known: Iterable[tf.Variable], used: Iterable[tf.Variable]
+) -> dict[str, tfk.layers.Layer]:
+    """Find the layers that nobody tracks and that have such variables.
 
     Args:
-        model: A model; nothing is found before its train step was traced.
+        model: A model.
         known: The variables that are saved without this.
+        used: The variables that training uses, as far as that is known.
 
     Returns:
         Layers by path, parents before their children.
     """
-    tracked = {_identity(variable) for variable in (*known, *_of_keras(model))}
-    used = {_identity(variable) for variable in used_variables(model)} - tracked
-    located = find_located(model) if used else {}
-    paths = [path for path, item in located.items() if _identity(item) in used] or list(_found_before(model))
+    unknown = _unknown(model, known, used)
+    located = find_located(model) if unknown else {}
+    paths = [*(path for path, item in located.items() if _identity(item) in unknown), *_restored(model)]
     if not paths:
         return {}
     known_layers = {id(layer) for layer in find_layers(model).values()}
@@ -106,10 +106,16 @@ def find_hidden_layers(model: tfk.Model, known: Iterable[tf.Variable]) -> dict[s
     }
 
 
-def _found_before(model: tfk.Model) -> dict[str, tf.Variable]:
-    """Find what a restored model had that is not trained yet: without a train step, only its checkpoint knows."""
-    names = vars(model).get(_ATTRIBUTE, frozenset()) if not used_variables(model) else frozenset()
-    return {path: item for path, item in find_located(model).items() if path in names} if names else {}
+def _unknown(model: tfk.Model, known: Iterable[tf.Variable], used: Iterable[tf.Variable]) -> Mapping[int, tf.Variable]:
+    tracked = {_identity(variable) for variable in (*known, *_of_keras(model))}
+    found = {_identity(variable): variable for variable in used}
+    return {key: found[key] for key in found.keys() - tracked}
+
+
+def _restored(model: tfk.Model) -> frozenset[str]:
+    """Paths of what a restored model had: before it is trained or called, only its checkpoint knows of them."""
+    names: frozenset[str] = vars(model).get(_ATTRIBUTE, frozenset())
+    return names
 
 
 def find_located(model: tfk.Model) -> dict[str, tf.Variable]:

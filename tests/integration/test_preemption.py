@@ -15,7 +15,7 @@ import tf_keras as tfk
 from keras_probckpt import ProbCheckpoint, list_checkpoints
 from tests.conftest import FreshPython
 from tests.integration import preempted_fit
-from tests.integration.tiny import BATCHES, epochs_in, fit, fit_scored, new_model, weights_of
+from tests.integration.tiny import BATCHES, X, Y, epochs_in, fit, fit_scored, new_model, weights_of
 
 
 class Fail(tfk.callbacks.Callback):
@@ -172,6 +172,42 @@ def test_an_error_in_a_step_leaves_everything_in_order(
 
     assert epochs_in(run) == [1]
     assert (run / ".lock").read_bytes() == b""
+    expected = new_model()
+    checkpoint._running_manager.model = expected
+    checkpoint._running_manager.restore_best()
+    assert weights_of(model) == weights_of(expected)
+
+
+@pytest.mark.parametrize(
+    "place", ["on_epoch_begin", "on_test_batch_end", "on_test_end", "on_epoch_end", "on_train_end"]
+)
+@pytest.mark.parametrize("is_before", [True, False], ids=["before", "after"])
+def test_an_error_outside_of_the_steps_leaves_everything_in_order(
+    place: str, model: tfk.Sequential, run: pathlib.Path, *, is_before: bool
+) -> None:
+    """In a validation or in the hook of another callback, before or after ours, all of it is as in a step."""
+    checkpoint = ProbCheckpoint(run, save_top_k=2, restore_best_weights=True)
+    calls: list[int] = []
+
+    def fail(*_: Any) -> None:
+        calls.append(1)
+        if len(calls) == 2 or place == "on_train_end":
+            raise ZeroDivisionError
+
+    other = tfk.callbacks.Callback()
+    setattr(other, place, fail)
+    with pytest.raises(ZeroDivisionError):
+        fit_scored(
+            model,
+            [1.0, 2.0, 3.0],
+            *([other, checkpoint] if is_before else [checkpoint, other]),
+            validation_data=(X, Y),
+            validation_batch_size=6,
+        )
+
+    assert (run / ".lock").read_bytes() == b""
+    assert "evaluate" not in vars(model)
+    assert checkpoint.best == 1.0
     expected = new_model()
     checkpoint._running_manager.model = expected
     checkpoint._running_manager.restore_best()

@@ -13,9 +13,10 @@ import tensorflow_probability as tfp
 import tf_keras as tfk
 from tensorflow.python.ops.resource_variable_ops import BaseResourceVariable
 
-from keras_probckpt import ProbCheckpoint, inspect_checkpoint, restore_latest
+from keras_probckpt import CheckpointManager, ProbCheckpoint, inspect_checkpoint, restore_latest
 from keras_probckpt.errors import UnrecordableError
 from keras_probckpt.training.hidden import find_hidden
+from keras_probckpt.training.used import used_variables
 from keras_probckpt.training.variables import find_variables
 
 X = np.ones((8, 2), np.float32)
@@ -76,7 +77,7 @@ def test_a_model_that_tracks_all_it_uses_hides_nothing() -> None:
     model.fit(X, X[:, :1], batch_size=2, verbose=0)
     known = find_variables(model)
 
-    hidden = find_hidden(model, (*known.model.values(), *known.optimizers.values()))
+    hidden = find_hidden(model, (*known.model.values(), *known.optimizers.values()), used_variables(model))
 
     assert hidden == {}
 
@@ -87,7 +88,7 @@ def test_mixed_precision_hides_nothing() -> None:
     model = trained(tfk.Sequential([*layers, tfp.layers.IndependentNormal(1)]))
     known = find_variables(model)
 
-    hidden = find_hidden(model, (*known.model.values(), *known.optimizers.values()))
+    hidden = find_hidden(model, (*known.model.values(), *known.optimizers.values()), used_variables(model))
 
     assert list(hidden) == ["hidden~/model/loss/KL_WEIGHT"]
 
@@ -131,3 +132,31 @@ def test_an_eager_step_leaves_tensorflow_as_it_was(tmp_path: pathlib.Path) -> No
     assert dict(vars(BaseResourceVariable)) == kept
     assert not hasattr(graph, "watch_variable")
     assert not any("~" in variable.path for variable in inspect_checkpoint(tmp_path).variables)
+
+
+def test_a_training_loop_of_ones_own_has_what_the_model_reads_saved(tmp_path: pathlib.Path) -> None:
+    """There is no train step of Keras's to ask: a call of the model tells."""
+    model = Scaled()
+    model(X)
+    model.scale.value.assign(5.0)
+    with CheckpointManager(model, tmp_path) as manager:
+        manager.save(1)
+
+    restored = restore_latest(tmp_path)
+
+    assert restored.scale.value.numpy() == 5.0
+    assert [item.path for item in inspect_checkpoint(tmp_path).variables if "~" in item.path] == [
+        "hidden~/model/scale/value"
+    ]
+
+
+def test_a_variable_nothing_leads_to_is_an_error_in_a_training_loop_of_ones_own(tmp_path: pathlib.Path) -> None:
+    """As in `fit`."""
+    model = OutOfReach()
+    model(X)
+
+    with (
+        CheckpointManager(model, tmp_path) as manager,
+        pytest.raises(UnrecordableError, match=r"'out_of_reach:0' of shape \(\).*neither the model nor its loss"),
+    ):
+        manager.save(1)

@@ -206,6 +206,8 @@ class RecipeReader:
         if builder is None:
             self._trust.check([node, self._document.get("externals")])
             model = self._decoder.decode(node, "model")
+            if not isinstance(model, tfk.Model) and node.get(TAG) != "build":
+                raise MalformedRecipeError(where="model", problem=f"it makes a {type(model).__name__}, not a model")
         else:
             model = self._build_by(builder, node)
         require_tf_keras_model(model)

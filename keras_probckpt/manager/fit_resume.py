@@ -189,6 +189,11 @@ class FitResume:
         elif self._batch and fit.data_handler.inferred_steps is None:
             end_with_data(self._model, lambda: self._answer(fit.data_handler))
 
+    @property
+    def python_at_epoch(self) -> Any:
+        """State of Python's generator as the epoch began that some batches of were over before."""
+        return self._saved["data"]["python"]
+
     def finish_epoch_begin(self) -> None:
         """Within an epoch, put back once more what callbacks changed as it began: for them it had begun before."""
         fit = running_fit(self._model)

@@ -12,7 +12,7 @@ from keras_probckpt.manager.checkpoint_manager import CheckpointManager
 from keras_probckpt.manager.fit_resume import FitResume
 from keras_probckpt.manager.resumption import ResumePoint
 from keras_probckpt.training.callback_state import callback_states
-from keras_probckpt.training.data_position import is_sequence, state_of_iterator
+from keras_probckpt.training.data_position import OrderOfSequence, is_sequence, state_of_iterator
 from keras_probckpt.training.epoch_metrics import metric_values
 from keras_probckpt.training.fit_call import FitCall, add_callback, call_before_first_epoch, running_fit
 from keras_probckpt.training.randomness import begin_anew, draw_order_seed, global_seed, python_state, seed_order
@@ -47,6 +47,7 @@ class FitState:
         self._after_others = _AfterOthers()
         self._waits_for_others = False
         self._resume: FitResume | None = None
+        self._order: OrderOfSequence | None = None
 
     def begin(self, model: tfk.Model, manager: CheckpointManager, point: ResumePoint | None) -> None:
         """Count a fit, before any of its epochs.
@@ -79,28 +80,32 @@ class FitState:
         self, model: tfk.Model, manager: CheckpointManager, point: ResumePoint | None, first: int
     ) -> tuple[int, int]:
         self._waits_for_others = self._is_resumable and add_callback(model, self._after_others)
+        fit = running_fit(model)
+        if self._is_resumable and fit is not None and is_sequence(fit.data_handler):
+            self._order = OrderOfSequence(fit.data_handler)
         if point is None:
             return first, 0
-        fit = point.training.get("fit") or {}
-        if fit.get("number", self._number) < self._number:  # A later fit of the process that saved it.
+        saved = point.training.get("fit") or {}
+        if saved.get("number", self._number) < self._number:  # A later fit of the process that saved it.
             return first, 0
-        seed = fit.get("seed") or self._seed if self._is_reproducible else None
+        seed = saved.get("seed") or self._seed if self._is_reproducible else None
         self._resume = FitResume(model, manager, point, number=self._number, settings=self._settings, seed=seed)
         begin = self._resume.put_back(first)
-        self._order_seeds = list((fit.get("data") or {}).get("order_seeds", ()))
-        self._seed, self._histories = seed, list(fit.get("histories", ()))
+        self._order_seeds = list((saved.get("data") or {}).get("order_seeds", ()))
+        self._seed, self._histories = seed, list(saved.get("histories", ()))
         self._first_step = point.info.step - int(model._train_counter)
         return begin
 
     def begin_epoch(self) -> None:
         """At the begin of each epoch; after a resume, put data and metrics where they were."""
         self._metrics_of_epoch = None
-        is_within_epoch = False
-        if self._resume is not None:
-            is_within_epoch = self._resume.begin_epoch()
-            if is_within_epoch:
-                self.call_after_others(self._resume.finish_epoch_begin)
-        if self._order_seeds and self._order_seeds[-1] is not None and not is_within_epoch:
+        resume = self._resume
+        is_within_epoch = resume is not None and resume.begin_epoch()
+        if resume is not None and is_within_epoch:
+            self.call_after_others(resume.finish_epoch_begin)
+            self._python_at_epoch = resume.python_at_epoch
+            return
+        if self._order_seeds and self._order_seeds[-1] is not None:
             seed_order(self._order_seeds[-1])
         self._python_at_epoch = python_state()
 
@@ -122,14 +127,21 @@ class FitState:
 
     def end(self, model: tfk.Model) -> None:
         """Keep the history of a fit that is over."""
+        self._give_back_order()
         history = getattr(model, "history", None)
         if history is not None:
             self._histories.append({"history": history.history, "epoch": history.epoch})
 
     def abandon(self) -> None:
         """Forget a fit that an error ended: begun again, it is the same one."""
+        self._give_back_order()
         self._number -= 1
         self._metrics_of_epoch = None
+
+    def _give_back_order(self) -> None:
+        if self._order is not None:
+            self._order.give_back()
+            self._order = None
 
     def keep_metrics(self, model: tfk.Model) -> None:
         """Keep what the metrics gathered in the training of an epoch, before its validation starts them anew."""
@@ -203,7 +215,7 @@ class FitState:
         fit = running_fit(model)
         if fit is None or not is_sequence(fit.data_handler):
             return None
-        self._order_seeds.append(draw_order_seed())
+        self._order_seeds.append(draw_order_seed(self._python_at_epoch))
         return self._order_seeds[-1]
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +23,7 @@ from tensorflow.python.ops import gen_dataset_ops
 from keras_probckpt.training.randomness import put_back_python_state, python_state, seed_order
 
 __all__ = [
+    "OrderOfSequence",
     "Position",
     "begin_again",
     "is_sequence",
@@ -85,6 +87,38 @@ def put_back_iterator(iterator: Any, state: bytes) -> bool:
 def is_sequence(data_handler: Any) -> bool:
     """Whether the data are a `Sequence`, which the end of each epoch may put in another order."""
     return hasattr(data_handler._adapter, "_keras_sequence")
+
+
+class OrderOfSequence:
+    """Lets the thread of `fit` alone put a `Sequence` in another order, once after each epoch, until `give_back`.
+
+    With several workers, tf_keras has a thread of theirs do the same before, for a pass that nobody reads, at a moment
+    that nobody knows.
+
+    Source: `tf_keras.utils.OrderedEnqueuer`, which `fit` begins anew with each epoch.
+
+    Args:
+        data_handler: tf_keras's `DataHandler` of a `Sequence`.
+    """
+
+    def __init__(self, data_handler: Any) -> None:
+        self._sequence = data_handler._adapter._keras_sequence
+        self._thread = threading.get_ident()
+        with contextlib.suppress(AttributeError):  # One with slots stays as it is.
+            self._sequence.on_epoch_end = self
+
+    def __call__(self) -> None:
+        """Stand in for the method of the `Sequence`."""
+        if threading.get_ident() == self._thread:
+            type(self._sequence).on_epoch_end(self._sequence)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (self._sequence, "on_epoch_end")  # Workers in processes of their own get the method.
+
+    def give_back(self) -> None:
+        """Leave the `Sequence` as it was."""
+        with contextlib.suppress(AttributeError):
+            del self._sequence.on_epoch_end
 
 
 def put_back_length(data_handler: Any, position: Position) -> None:

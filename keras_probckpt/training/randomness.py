@@ -61,9 +61,16 @@ def put_back_python_state(state: Any) -> None:
     random.setstate(_unpacked(state))
 
 
-def draw_order_seed() -> int:
-    """Draw a seed for the order of an epoch of data from Python's generator."""
-    return random.getrandbits(32)
+def draw_order_seed(state: Any) -> int:
+    """Draw a seed for the order of the next epoch of data.
+
+    Args:
+        state: What `python_state` returned at the begin of this epoch. Threads that read a `Sequence` draw from
+            Python's generator meanwhile, at moments of their own.
+    """
+    generator = random.Random()  # noqa: S311 - no secret
+    generator.setstate(_unpacked(state))
+    return generator.getrandbits(32)
 
 
 def seed_order(seed: int) -> None:

@@ -71,6 +71,7 @@ DATA: dict[str, tuple[Callable[[], Mapping[str, Any]], str, str]] = {
     "interleave": (lambda: {"x": interleaved()}, PUT_BACK, BEGIN),
     "generator_dataset": (lambda: {"x": from_generator()}, READ_3, BEGIN),
     "sequence": (lambda: {"x": Shuffled()}, READ_3, BEGIN),
+    "sequence_and_workers": (lambda: {"x": Shuffled(), "workers": 3, "max_queue_size": 2}, READ_3, BEGIN),
     "generator": (lambda: {"x": endless(), "steps_per_epoch": 6}, READ_9, READ_6),
 }
 
@@ -96,7 +97,23 @@ def test_within_an_epoch_come_the_batches_that_were_still_to_come(
     assert way_in_data(said) == [within]
 
 
-@pytest.mark.parametrize("kind", ["shuffled_arrays", "repeat", "interleave", "sequence", "generator"])
+@pytest.mark.parametrize("kind", DATA)
+def test_an_epoch_may_be_cut_twice(kind: str, run: pathlib.Path) -> None:
+    """What a resumed training saves within the epoch that it went on with serves as well."""
+    script: dict[str, Any] = {"new_model": plain_model, "new_data": DATA[kind][0], "save_freq": 2}
+    whole = attempt(run, save_top_k=-1, **script)
+    once = as_if_stopped(run, after=8)
+    attempt(once, save_top_k=-1, **script)
+
+    resumed = attempt(as_if_stopped(once, after=10), **script)
+
+    assert resumed.seen == whole.seen[10:]
+    assert resumed.result == whole.result
+
+
+@pytest.mark.parametrize(
+    "kind", ["shuffled_arrays", "repeat", "interleave", "sequence", "sequence_and_workers", "generator"]
+)
 def test_the_next_epoch_has_the_order_that_it_would_have_had(
     kind: str, run: pathlib.Path, said: pytest.LogCaptureFixture
 ) -> None:

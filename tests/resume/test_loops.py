@@ -9,6 +9,7 @@ import tensorflow as tf
 import tf_keras as tfk
 
 from keras_probckpt import CheckpointManager, list_checkpoints
+from keras_probckpt.storage.keys import KEY_VARIABLE
 from tests.resume.trainings import X, Y
 
 
@@ -101,6 +102,30 @@ def test_data_whose_position_cannot_be_saved_begin_anew_and_that_is_said(
     assert said.messages == [
         "This data iterator has no position that can be saved: resume begins the data anew.",
         f"{run / 'step-0000000001'} holds no position of this data iterator: the data begin anew.",
+    ]
+
+
+def test_a_position_in_the_data_that_a_stranger_wrote_is_not_read(
+    run: pathlib.Path, said: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorFlow would parse it, and trusts what it parses. Model, optimizer and state are data and come back."""
+    loop = Loop(run)
+    loop.train(1, 3, scores={3: 1.0})
+    loop.manager.close()
+    monkeypatch.setenv(KEY_VARIABLE, "5f" * 32)
+
+    again = Loop(run)
+    point = again.manager.resume(data_iterator=again.iterator)
+    again.train(4, 4, scores={})
+    again.manager.close()
+
+    assert point is not None
+    assert point.info.signature == "foreign"
+    assert point.state["temperature"] == 1 / 3
+    assert again.seen == loop.seen[:1]
+    assert said.messages == [
+        f"{run / 'step-0000000003'} is not signed with a key of yours: its position in the data is not used.",
+        f"{run / 'step-0000000003'} holds no position of this data iterator: the data begin anew.",
     ]
 
 

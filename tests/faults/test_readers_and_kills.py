@@ -14,6 +14,7 @@ import pytest
 from keras_probckpt.errors import CheckpointNotFoundError
 from keras_probckpt.storage.catalog import list_checkpoints, verify_checkpoint
 from keras_probckpt.storage.run import RunWriter
+from tests.conftest import FreshPython
 from tests.counts import count
 from tests.integration.processes import start
 from tests.storage.samples import names_in
@@ -137,6 +138,21 @@ def test_writers_killed_at_random_leave_a_whole_run(tmp_path: pathlib.Path) -> N
 def test_five_hundred_writers_killed_at_random_leave_a_whole_run(tmp_path: pathlib.Path) -> None:
     """The same, five hundred times in one directory."""
     kill_often(tmp_path, kills=500)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [1, 2])
+def test_hundreds_of_trainings_killed_at_random_leave_a_whole_run(
+    seed: int, tmp_path: pathlib.Path, fresh_python: FreshPython
+) -> None:
+    """Real ones that save after each batch: what is listed is whole, of one step, and the newest is never lost."""
+    kills = 250
+
+    said = json.loads(fresh_python("-m", "tests.faults.killed_training", str(tmp_path), str(kills), str(seed)).stdout)
+
+    assert said["kills"] == kills
+    assert said["newest"] > kills
+    count("trainings killed at random moments", kills)
 
 
 def test_a_checkpoint_that_goes_while_it_is_read_is_said_to_be_gone(tmp_path: pathlib.Path) -> None:

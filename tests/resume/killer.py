@@ -22,6 +22,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 from tensorflow.python.eager import context
@@ -56,6 +57,11 @@ class Child:
         """Wait for the process to end, at most so long."""
         return bool(select.select([self.said], [], [], seconds)[0])
 
+    def kill(self) -> None:
+        """Kill it, and wait until it is gone."""
+        os.kill(self.process, signal.SIGKILL)
+        self.wait()
+
     def wait(self) -> int:
         """Return 0 for a training that came to its end, or minus the signal that killed it.
 
@@ -69,26 +75,40 @@ class Child:
         return code
 
 
-def fork_training(case: str, directory: pathlib.Path, death: str) -> Child:
-    """Start a training in a fork; what it says goes to `log` in its directory."""
+def fork(work: Callable[[Callable[[], object]], None], log: pathlib.Path) -> Child:
+    """Do something in a fork of this process.
+
+    Args:
+        work: What to do; it calls what it is given once it has begun.
+        log: The file for what it says; not made anew.
+    """
     assert context.context()._context_handle is None, "TensorFlow has begun to work: a fork may hang"
-    directory.mkdir(parents=True, exist_ok=True)
+    log.parent.mkdir(parents=True, exist_ok=True)
     reader, writer = os.pipe()
     process = os.fork()
     if process:
         os.close(writer)
-        return Child(process, reader, directory / "log")
+        return Child(process, reader, log)
     code = 1
     with contextlib.suppress(BaseException):
-        with (directory / "log").open("a") as log:
-            os.dup2(log.fileno(), sys.stderr.fileno())
+        with log.open("a") as said:
+            os.dup2(said.fileno(), sys.stderr.fileno())
         try:
-            with tapped(death_of(death)):
-                train(case, directory, functools.partial(os.write, writer, b"."))
+            work(functools.partial(os.write, writer, b"."))
             code = 0
         except BaseException:  # noqa: BLE001 - a fork must not go on as its parent
             traceback.print_exc()
     os._exit(code)
+
+
+def fork_training(case: str, directory: pathlib.Path, death: str) -> Child:
+    """Start a training of a case in a fork; what it says goes to `log` in its directory."""
+
+    def work(tell: Callable[[], object]) -> None:
+        with tapped(death_of(death)):
+            train(case, directory, tell)
+
+    return fork(work, directory / "log")
 
 
 def chosen_death(dice: random.Random) -> str:

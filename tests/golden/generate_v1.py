@@ -2,7 +2,8 @@
 
     python -m tests.golden.generate_v1 <name of the set of libraries, such as newest>
 
-Those of `must_load/<set>` are what this release writes; those of `must_refuse` are made of one of them.
+Those of `must_load/<set>` are what this release writes; those of `must_refuse` are made of one of them. That of
+`must_resume/<set>` is of a training within an epoch, beside what that training ended in.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from keras_probckpt.storage.filesystem import LocalFileSystem
 from keras_probckpt.storage.keys import KEY_VARIABLE
 from keras_probckpt.storage.store import CheckpointStore
 from tests.golden.attacks import ATTACKS
-from tests.golden.models import MODELS, X, Y, outputs_of, variables_of
+from tests.golden.models import MODELS, X, Y, outputs_of, train, variables_of
 from tests.golden.refusals import DAMAGES, KEY, Refusal
 
 PLACE = pathlib.Path(__file__).parent / "v1"
@@ -43,6 +44,20 @@ def write_must_load(place: pathlib.Path) -> None:
         (place / name / ".lock").unlink()
         expected = {"outputs": outputs_of(model), "variables": variables_of(model)}
         (place / f"{name}.json").write_text(json.dumps(expected, indent=1) + "\n")
+
+
+def write_must_resume(place: pathlib.Path) -> None:
+    """Train to the end under the callback; leave the checkpoint that it saved on the way, and what it ended in."""
+    os.environ[KEY_VARIABLE] = KEY
+    if _is_there(place):
+        return
+    tfk.utils.set_random_seed(1)
+    model = MODELS["mixin"]()
+    checkpoint = ProbCheckpoint(place / "run", "loss", save_freq=6, resume=True)
+    history = train(model, checkpoint)
+    (place / "run" / ".lock").unlink()
+    expected = {"variables": variables_of(model), "history": history.history}
+    (place / "end.json").write_text(json.dumps(expected, indent=1) + "\n")
 
 
 def write_must_refuse(source: pathlib.Path, place: pathlib.Path) -> None:
@@ -103,5 +118,6 @@ def checkpoints_in(place: pathlib.Path) -> Iterator[pathlib.Path]:
 
 if __name__ == "__main__":
     write_must_load(PLACE / "must_load" / sys.argv[1])
+    write_must_resume(PLACE / "must_resume" / sys.argv[1])
     write_must_refuse(next(checkpoints_in(PLACE / "must_load" / sys.argv[1] / "sequential")), PLACE / "must_refuse")
     write_digests(PLACE.parent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras as tfk
 
@@ -68,6 +69,12 @@ def built() -> tfk.Model:
 
 
 MODELS = {"sequential": sequential, "mixin": mixin, "builder": built}
+
+
+def train(model: tfk.Model, checkpoint: tfk.callbacks.Callback) -> tfk.callbacks.History:
+    """Train for two epochs of four batches, in an order that only the position of the data iterator tells."""
+    data = tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(4, seed=1).batch(1)
+    return model.fit(data, epochs=2, verbose=0, callbacks=[checkpoint])
 
 
 def outputs_of(model: tfk.Model) -> dict[str, list[float]]:

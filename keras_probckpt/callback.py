@@ -86,7 +86,7 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
             say, and then let the process do what the signal asks. A second Ctrl-C does not wait. Only where `fit` runs
             in the main thread.
         restore_best_weights: At the end of training, put the weights of the best checkpoint back into the model; also
-            where an error or an interrupt in a train step ends it.
+            where an error or an interrupt ends it.
         custom_metadata: Plain JSON values to write into each manifest.
         on_commit: Functions called with the `CheckpointInfo` of each checkpoint once it is durable, in the thread that
             wrote it. They may read, but neither save nor wait for a save.

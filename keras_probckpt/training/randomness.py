@@ -186,5 +186,5 @@ def _derived(seed: int, step: int) -> int:
 def renew_functions(model: tfk.Model) -> None:
     """Have a model's train and test functions traced anew at their next use, inside of a running `fit` too."""
     model.test_function = None
-    if model.train_function is not None:
+    if model.train_function is not None and not model.run_eagerly:
         model.make_train_function(force=True)

@@ -129,6 +129,7 @@ class Trained:
 
     def fit(self, epochs: int, *callbacks: tfk.callbacks.Callback) -> None:
         """Train in silence."""
+        self.model._training_state = None  # fit asks for it, and BackupAndRestore deletes it at the end of another fit.
         self.model.fit(
             self._x, self._y, batch_size=self.scale.batch_size, epochs=epochs, verbose=0, callbacks=list(callbacks)
         )

@@ -80,9 +80,15 @@ class FitState:
         self, model: tfk.Model, manager: CheckpointManager, point: ResumePoint | None, first: int
     ) -> tuple[int, int]:
         self._waits_for_others = self._is_resumable and add_callback(model, self._after_others)
+        begin = self._put_back(model, manager, point, first)
         fit = running_fit(model)
         if self._is_resumable and fit is not None and is_sequence(fit.data_handler):
             self._order = OrderOfSequence(fit.data_handler)
+        return begin
+
+    def _put_back(
+        self, model: tfk.Model, manager: CheckpointManager, point: ResumePoint | None, first: int
+    ) -> tuple[int, int]:
         if point is None:
             return first, 0
         saved = point.training.get("fit") or {}

@@ -63,9 +63,10 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
         builder_kwargs: The keyword arguments `builder` was called with.
         rehearse: Whether to try, right after the first save, if the checkpoint can be restored; it raises if not. None
             rebuilds the model beside the training, but for the values: for that, training waits for the first save and
-            then up to a second more, whatever the size of the weights (measured by `tests/benchmarks`, as "stall of the
-            first save"). True restores it in a new process and compares what it returns, which takes as long as
-            importing TensorFlow and loading the model. False is neither.
+            then about as long as building the model takes, mostly well below a second, whatever the size of the weights
+            (measured by `tests/benchmarks`, as "stall of the first save"). True restores it in a new process and
+            compares what it returns, which takes as long as importing TensorFlow and loading the model. False is
+            neither.
         save_top_k: How many of the best to keep: -1 is all. None is 1, or all where `filepath` names each checkpoint.
         save_last: How many of the newest to keep besides. None is 1, or 0 with `save_best_only`.
         keep_every_n_epochs: Keep what was saved at the end of every n-th epoch.

@@ -194,7 +194,7 @@ class FitResume:
         """State of Python's generator as the epoch began that some batches of were over before."""
         return self._saved["data"]["python"]
 
-    def finish_epoch_begin(self) -> None:
+    def put_back_callbacks(self) -> None:
         """Within an epoch, put back once more what callbacks changed as it began: for them it had begun before."""
         fit = running_fit(self._model)
         for variable, rate in self._rates:

@@ -108,7 +108,7 @@ class FitState:
         resume = self._resume
         is_within_epoch = resume is not None and resume.begin_epoch()
         if resume is not None and is_within_epoch:
-            self.call_after_others(resume.finish_epoch_begin)
+            self.call_after_others(resume.put_back_callbacks)
             self._python_at_epoch = resume.python_at_epoch
             return
         if self._order_seeds and self._order_seeds[-1] is not None:
@@ -116,8 +116,14 @@ class FitState:
         self._python_at_epoch = python_state()
 
     def is_answered(self, batch: int) -> bool:
-        """Tell, once, that a batch was not trained but only stands for the end of an epoch that was over."""
-        return self._resume is not None and self._resume.is_answered(batch)
+        """Tell, once, that a batch was not trained but only stands for the end of an epoch that was over.
+
+        The other callbacks have had its hooks before: what they know is put back once they have had them again.
+        """
+        if self._resume is None or not self._resume.is_answered(batch):
+            return False
+        self.call_after_others(self._resume.put_back_callbacks)
+        return True
 
     def step(self, model: tfk.Model) -> int:
         """Count completed optimizer updates, those before this fit included."""

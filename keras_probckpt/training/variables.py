@@ -16,6 +16,7 @@ from typing import Any
 
 import tensorflow as tf
 import tf_keras as tfk
+from tf_keras.src.engine.functional import Functional
 
 __all__ = [
     "ModelVariables",
@@ -27,8 +28,6 @@ __all__ = [
 ]
 
 OPTIMIZERS = (tfk.optimizers.Optimizer, tfk.optimizers.legacy.Optimizer)
-# Each layer of a Sequential or Functional model is tracked twice; the other name, `layer-2`, counts all layers.
-_SECOND_NAME = "layer_with_weights-"
 # Keras keeps what `fit` compiles on the model; an optimizer an index by names that differ from process to process.
 _NO_STATE = frozenset(
     {"_index_dict", "_variables", "train_function", "train_tf_function", "test_function", "predict_function"}
@@ -146,9 +145,7 @@ def _children(parent: Any) -> list[tuple[str, Any]]:
     if not isinstance(parent, tf.__internal__.tracking.Trackable):
         return []
     names = _tracked(parent)
-    children = [
-        (name, names[name]) for name in sorted(names) if not name.startswith(_SECOND_NAME) and name not in _NO_STATE
-    ]
+    children = [(name, names[name]) for name in sorted(names) if name not in _NO_STATE]
     if _PARTS_BY_GRAPH in names:
         children = [(name, _first_of(item) if name == _PARTS_BY_GRAPH else item) for name, item in children]
     if isinstance(parent, tfk.layers.Layer):  # Weights added under one name hide each other from the view.
@@ -168,6 +165,11 @@ def _tracked(parent: Any) -> Mapping[str, Any]:
         # good.
         parent._maybe_initialize_trackable()
         return {reference.name: reference.ref for reference in parent._unconditional_checkpoint_dependencies}
+    if isinstance(parent, Functional):
+        # Its own view has another name for each layer with weights. It asks each for them, which takes time by the
+        # square of their number where a list of the layer's holds them.
+        layers = {f"layer-{index}": layer for index, layer in enumerate(parent.layers)}
+        return {**layers, **super(Functional, parent)._trackable_children("checkpoint")}
     return dict(tf.train.TrackableView.children(parent))
 
 

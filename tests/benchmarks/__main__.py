@@ -28,7 +28,7 @@ from tests.benchmarks.figures import Row
 from tests.benchmarks.picture import draw
 from tests.benchmarks.settings import Settings
 
-SECTIONS = {module.SECTION: module.measure for module in (stall, epochs, retracing, durability, restoring, listing)}
+SECTIONS = {module.SECTION: module.measure for module in (epochs, retracing, durability, restoring, listing, stall)}
 
 
 def parser() -> argparse.ArgumentParser:

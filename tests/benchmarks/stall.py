@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import statistics
+import sys
 import time
 from typing import Any
 
@@ -46,7 +47,11 @@ class _After(tfk.callbacks.Callback):
 
 def measure(settings: Settings) -> list[Row]:
     """Train each model with each tool in turns."""
-    return [row for name in settings.scales for row in _measure_one(name, settings)]
+    rows: list[Row] = []
+    for name in settings.scales:
+        print(f"measuring: {SECTION} of {name}", file=sys.stderr, flush=True)
+        rows += _measure_one(name, settings)
+    return rows
 
 
 def _measure_one(name: str, settings: Settings) -> list[Row]:

@@ -98,7 +98,9 @@ def known_by(training: Attempt) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("save_freq", "crashes"), [("epoch", [(1, 2), (3, 2)]), (4, [(1, 4), (3, 3)])], ids=["epoch", "within"]
+    ("save_freq", "crashes"),
+    [("epoch", [(1, 2), (3, 2)]), (4, [(1, 4), (3, 3)]), (8, [(2, 1), (4, 3)])],
+    ids=["epoch", "within", "before the last epoch's end"],
 )
 def test_every_callback_goes_on_as_if_nothing_had_been(
     save_freq: Any, crashes: list[tuple[int, int]], tmp_path: pathlib.Path

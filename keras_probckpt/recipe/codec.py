@@ -24,6 +24,9 @@ SAME = "same"
 # A plain dict with this key is what Keras's own loaders take as an instruction to import and call something.
 KERAS_INSTRUCTION = "class_name"
 
+# What JSON has a word for; for floats, if they are finite.
+_WORDS = frozenset({type(None), bool, int, float, str})
+
 Node = Any
 T = TypeVar("T")
 
@@ -89,13 +92,13 @@ class Encoder:
             raise UnrecordableError(where=where, problem="it is nested too deeply", advice=BUILDER_ADVICE) from error
 
     def _encoded(self, value: Any, where: str) -> Node:
-        if value is None or type(value) in (bool, int, str) or (type(value) is float and math.isfinite(value)):
+        if type(value) in _WORDS and (type(value) is not float or math.isfinite(value)):
             return value
+        if type(value) is list:
+            return self.encode_items(value, where)
         for kind in self._kinds:
             if kind.matches(value):
                 return self._encode_shared(kind, value, where) if kind.is_shared else self._node(kind, value, where)
-        if type(value) is list:
-            return self.encode_items(value, where)
         if type(value) is dict and is_plain(value):
             with self._no_cycle(value, where):
                 return {key: self.encode(item, f"{where}[{key!r}]") for key, item in value.items()}
@@ -125,6 +128,8 @@ class Encoder:
 
     def encode_items(self, values: Sequence[Any], where: str) -> list[Node]:
         """Write each item of a sequence."""
+        if set(map(type, values)) <= _WORDS and all(math.isfinite(item) for item in values if type(item) is float):
+            return list(values)  # As the history of a long training is, which each save writes down.
         with self._no_cycle(values, where):
             return [self.encode(item, f"{where}[{index}]") for index, item in enumerate(values)]
 

@@ -172,6 +172,11 @@ class CheckpointStore:
     def _require_unchanged(self, info: CheckpointInfo) -> None:
         with contextlib.suppress(*UNREADABLE):
             now = read_info(self._filesystem, [info.name], keys=self._keys)
-            if now is None or now.files != info.files:
+            # Not all of it: a NaN among the logs is no other NaN. Not the files alone: they may be the same once more.
+            if now is None or _identity(now) != _identity(info):
                 problem = "another process removed or replaced it while it was read"
                 raise CheckpointNotFoundError(path=str(info.path), problem=problem, advice="Call it again.")
+
+
+def _identity(info: CheckpointInfo) -> tuple[object, ...]:
+    return info.run, info.step, info.created_at, info.files

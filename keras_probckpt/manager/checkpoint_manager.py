@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import pathlib
@@ -22,6 +21,7 @@ from keras_probckpt.manager.save_errors import OnSaveError, SaveErrors
 from keras_probckpt.policy.naming import is_template, require_plain_parents
 from keras_probckpt.policy.objective import objective_for
 from keras_probckpt.policy.selection import Candidate, selection_for
+from keras_probckpt.recipe.data import copy_data
 from keras_probckpt.recipe.document import Recipe, require_tf_keras_model
 from keras_probckpt.records import CheckpointInfo
 from keras_probckpt.storage.contents import CheckpointReader, encode_contents
@@ -225,7 +225,8 @@ class CheckpointManager:
             _logger.warning("This data iterator has no position that can be saved: resume begins the data anew.")
         logs = {name: float(value) for name, value in (metrics or {}).items()}
         candidate = Candidate(step=step, epoch=epoch, batch=batch, logs=logs)
-        return self.save_taken(candidate, None, training={"state": dict(state or {})}, data_position=position)
+        own = {"state": copy_data(dict(state or {}), where="state")}
+        return self.save_taken(candidate, None, training=lambda: own, data_position=position)
 
     def take_values(self) -> ModelValues:
         """Take the model as it is now, for a `save_taken` that follows."""
@@ -236,7 +237,7 @@ class CheckpointManager:
         candidate: Candidate,
         values: ModelValues | None,
         *,
-        training: Mapping[str, Any],
+        training: Callable[[], Mapping[str, Any]],
         data_position: bytes | None = None,
         is_exempt: bool = False,
     ) -> bool:
@@ -245,7 +246,7 @@ class CheckpointManager:
         Args:
             candidate: The moment the model was taken at.
             values: The model then; None takes it now.
-            training: What to have back on resume, as plain values and arrays.
+            training: Gives, whenever it is called, what to have back on resume, as plain values and arrays.
             data_position: Position of the data iterator.
             is_exempt: Save it whatever the rules say, and let them wait for the next save.
         """
@@ -260,22 +261,30 @@ class CheckpointManager:
             if not self._selection.wants(candidate, planned):
                 return False
         name, manifest = self._labels.name_of(candidate), self._labels.manifest_of(candidate)
-        values = values or self.take_values()
         counters = {"step": step, "epoch": candidate.epoch, "batch": candidate.batch, "source": self._source}
-        contents = self._state.take(
+        taken = self._state.take(
             self.model,
             values=values,
-            training=None if self._save_weights_only else {**counters, **training},
+            training=None if self._save_weights_only else lambda: {**counters, **training()},
             data_position=None if self._save_weights_only else data_position,
         )
         self._newest_path = self.directory / name
-        encode = functools.partial(encode_contents, contents)
-        save = Save(name=name, manifest=manifest, encode=encode, size_bytes=contents.size_bytes, is_exempt=is_exempt)
+        recipe, size_bytes = taken.model.recipe, taken.size_bytes
+        # Whoever writes it has it alone, so that its memory is free as soon as it is written.
+        handed_over = [taken]
+        del taken, values
+        save = Save(
+            name=name,
+            manifest=manifest,
+            encode=lambda: encode_contents(handed_over.pop().contents()),
+            size_bytes=size_bytes,
+            is_exempt=is_exempt,
+        )
         self._writer.submit(save)
         if not self._save_on_background:
             self._surface_failures()
-        if self._rehearsal.is_due(values.recipe):
-            self._rehearse(values.recipe)
+        if self._rehearsal.is_due(recipe):
+            self._rehearse(recipe)
         return True
 
     def _rehearse(self, recipe: Recipe) -> None:
@@ -293,7 +302,9 @@ class CheckpointManager:
         self._surface_failures()
 
     def _surface_failures(self, *, raises: bool = True) -> None:
-        self._errors.surface(self._writer.take_failures(), raises=raises)
+        failures = self._writer.take_failures()
+        if failures:
+            self._errors.surface(failures, raises=raises)
 
     def restore_best(self, *, is_weights_only: bool = False) -> CheckpointInfo:
         """Put the best checkpoint of this run back into the live model.

@@ -5,18 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import tensorflow as tf
 import tf_keras as tfk
 from tf_keras.src.engine import data_adapter
 
 from keras_probckpt.manager.checkpoint_manager import CheckpointManager
 from keras_probckpt.manager.fit_resume import FitResume
 from keras_probckpt.manager.resumption import ResumePoint
+from keras_probckpt.recipe.data import copy_data
 from keras_probckpt.training.callback_state import callback_states
 from keras_probckpt.training.data_position import OrderOfSequence, is_sequence, state_of_iterator
 from keras_probckpt.training.epoch_metrics import metric_values
 from keras_probckpt.training.fit_call import FitCall, add_callback, call_before_first_epoch, running_fit
-from keras_probckpt.training.randomness import begin_anew, draw_order_seed, global_seed, python_state, seed_order
+from keras_probckpt.training.randomness import (
+    begin_anew,
+    draw_order_seed,
+    global_seed,
+    packed,
+    python_state,
+    seed_order,
+)
 from keras_probckpt.training.settings import settings_of
+from keras_probckpt.training.snapshot import VariableReader
 from keras_probckpt.training.used import watch_eager_step
 
 __all__ = ["FitState"]
@@ -44,6 +54,7 @@ class FitState:
         self._order_seeds: list[int | None] = []
         self._metrics_of_epoch: Mapping[str, Any] | None = None
         self._first_step = 0
+        self._counter: tuple[tf.Variable, VariableReader] | None = None
         self._after_others = _AfterOthers()
         self._waits_for_others = False
         self._resume: FitResume | None = None
@@ -128,7 +139,14 @@ class FitState:
     def step(self, model: tfk.Model) -> int:
         """Count completed optimizer updates, those before this fit included."""
         # Not the optimizer's own count, which stays 0 in a model with a train_step that does not use it.
-        return self._first_step + int(model._train_counter)
+        if self._counter is None or self._counter[0] is not model._train_counter:
+            self._counter = model._train_counter, VariableReader({"": model._train_counter})
+        return self._first_step + int(self._counter[1].read()[0][""])
+
+    @property
+    def waits_for_others(self) -> bool:
+        """Whether `call_after_others` has a function wait until all callbacks have had the same hook."""
+        return self._waits_for_others
 
     def call_after_others(self, function: Callable[[], None]) -> None:
         """Call a function once all callbacks have had the same hook: now, where that cannot be known."""
@@ -142,7 +160,7 @@ class FitState:
         self._give_back_order()
         history = getattr(model, "history", None)
         if history is not None:
-            self._histories.append({"history": history.history, "epoch": history.epoch})
+            self._histories.append(callback_states([history])()["History"])
 
     def abandon(self) -> None:
         """Forget a fit that an error ended: begun again, it is the same one."""
@@ -160,38 +178,39 @@ class FitState:
         self._metrics_of_epoch = metric_values(model)
 
     def take(
-        self, model: tfk.Model, *, epoch: int, batch: int | None, is_planned: bool
-    ) -> tuple[dict[str, Any], bytes | None]:
+        self, model: tfk.Model, *, step: int, epoch: int, batch: int | None, is_planned: bool
+    ) -> tuple[Callable[[], dict[str, Any]], bytes | None]:
         """Take what the running fit knows.
 
         Args:
             model: The model in training.
+            step: What `step` returned.
             epoch: Number of the epoch, counted from 1.
             batch: Completed batches of it; None at its end.
             is_planned: Whether each training of the same settings is saved here.
 
         Returns:
-            Plain values and arrays, and the position of the data iterator.
+            What gives it whenever it is called, as plain values and arrays; and the position of the data iterator.
         """
-        known: dict[str, Any] = {
+        counter, is_exact = step - self._first_step, self._is_reproducible and is_planned
+        known = {
             "number": self._number,
-            "histories": self._histories,
+            "histories": list(self._histories),
             "settings": self._settings,
-            "counter": int(model._train_counter),
+            "counter": counter,
             "seed": self._seed,
-            "callbacks": {},
         }
-        position = None
         fit = running_fit(model)
-        if fit is not None:
-            known["callbacks"] = callback_states(fit.callbacks)
-            known["metrics"] = {} if batch is None else self._metrics_of_epoch or metric_values(model)
-            known["data"], position = self._position(fit, known["counter"], epoch=epoch, batch=batch)
-        return {"fit": known, "is_exact": self._is_reproducible and is_planned}, position
+        if fit is None:
+            return lambda: {"fit": {**known, "callbacks": {}}, "is_exact": is_exact}, None
+        states = callback_states(fit.callbacks, copy=_copy)
+        known["metrics"] = {} if batch is None else self._metrics_of_epoch or metric_values(model)
+        data, position = self._position(fit, counter, epoch=epoch, batch=batch)
+        return lambda: {"fit": {**known, "callbacks": states(), "data": data()}, "is_exact": is_exact}, position
 
     def _position(
         self, fit: FitCall, counter: int, *, epoch: int, batch: int | None
-    ) -> tuple[dict[str, Any], bytes | None]:
+    ) -> tuple[Callable[[], dict[str, Any]], bytes | None]:
         adapter = fit.data_handler._adapter
         is_recreated = adapter.should_recreate_iterator()
         is_array = isinstance(adapter, data_adapter.TensorLikeDataAdapter)
@@ -200,22 +219,31 @@ class FitState:
         is_new_order = is_array and batch is None and not self._is_reproducible
         batches = (batch or 0) if is_recreated else counter
         epochs = epoch - (0 if batch is None else 1) - fit.initial_epoch
-        data = {
+        order_seeds, seeds = self._order_seeds, len(self._order_seeds)
+        known = {
             "epochs": epochs,
             "batches": 0 if is_new_order and not is_ordered_by_seed else batches,
             "is_ordered_by_seed": is_ordered_by_seed,
-            "order_seeds": [None] * (epochs - len(self._order_seeds)) + self._order_seeds,
             "steps": fit.data_handler.inferred_steps,
             "is_exact": self._is_reproducible,
-            "python": self._python_at_epoch,
         }
+        python = self._python_at_epoch
+
+        def give() -> dict[str, Any]:
+            # The seeds are only ever appended to; an epoch before the first of them has none.
+            return {
+                **known,
+                "order_seeds": [None] * (epochs - seeds) + order_seeds[:seeds],
+                "python": None if python is None else packed(python),
+            }
+
         is_new_pass = (is_recreated and batch is None) or is_new_order
         # What an iterator over arrays writes down ends with the epochs of its own fit, and lacks the order of later
         # ones: they are read again, or begun anew. What one that ends with its epoch writes down once a shuffle in it
         # has read all of its input has TensorFlow pass over the next order: it is read again where that matters.
         if not self._is_resumable or is_new_pass or (self._is_reproducible and (is_array or is_recreated)):
-            return data, None
-        return data, state_of_iterator(fit.iterator, is_exact=self._is_reproducible)
+            return give, None
+        return give, state_of_iterator(fit.iterator, is_exact=self._is_reproducible)
 
     def begin_anew(self, model: tfk.Model, *, step: int) -> None:
         """After a save of a reproducible training: begin the random numbers that a resumed one begins."""
@@ -258,6 +286,10 @@ class _AfterOthers(tfk.callbacks.Callback):  # type: ignore[misc] # tf_keras is 
         pending, self.pending = self.pending, None
         if pending is not None:
             pending()
+
+
+def _copy(state: Any, name: str) -> Any:
+    return copy_data(state, where=f"the state of the callback {name}")
 
 
 def _required_seed() -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,10 +17,16 @@ from keras_probckpt.recipe.data import encode_data
 from keras_probckpt.recipe.document import Recipe, RecipeBook
 from keras_probckpt.storage.contents import CheckpointReader, Contents
 from keras_probckpt.training.assignment import build_optimizers, finish_preprocessing, put_back, require_fit
-from keras_probckpt.training.hidden import find_hidden, find_hidden_layers, with_hidden_variables
+from keras_probckpt.training.hidden import find_hidden, find_hidden_layers, restored_paths, with_hidden_variables
 from keras_probckpt.training.inventory import VariableInventory
-from keras_probckpt.training.randomness import TraceCounters, find_trace_counters, random_state, trace_counter_values
-from keras_probckpt.training.snapshot import Snapshot, snapshot_of
+from keras_probckpt.training.randomness import (
+    TraceCounters,
+    find_trace_counters,
+    packed_random_state,
+    random_state,
+    trace_counter_values,
+)
+from keras_probckpt.training.snapshot import Snapshot, VariableReader
 from keras_probckpt.training.used import used_variables
 from keras_probckpt.training.variables import (
     ModelVariables,
@@ -27,7 +35,7 @@ from keras_probckpt.training.variables import (
     with_recipe_variables,
 )
 
-__all__ = ["LiveState", "ModelValues"]
+__all__ = ["LiveState", "ModelValues", "TakenState"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +53,80 @@ class ModelValues:
     arrays: Snapshot
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TakenState:
+    """A training at one moment, by reference: what a save costs the training is to take it.
+
+    Attributes:
+        model: The model.
+        optimizers: Values of the optimizers' variables by path; None leaves them out.
+        training: Gives where training stood, as plain values and arrays; None leaves it out.
+        data_position: Position of the data iterator.
+    """
+
+    model: ModelValues
+    optimizers: Snapshot | None
+    training: Callable[[], Mapping[str, Any]] | None
+    data_position: bytes | None
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory of the variables' values."""
+        return self.model.arrays.size_bytes + (self.optimizers.size_bytes if self.optimizers is not None else 0)
+
+    def contents(self) -> Contents:
+        """Write it down as the contents of a checkpoint. Called by whoever writes it.
+
+        Raises:
+            UnrecordableError: If some part of the training cannot be written down.
+        """
+        nodes, arrays = (None, {}) if self.training is None else encode_data(self.training(), where="training")
+        recipe = self.model.recipe
+        return Contents(
+            recipe={**recipe.document, "recipe_variables": self.model.recipe_variables},
+            recipe_arrays=recipe.arrays,
+            code=recipe.code,
+            model=self.model.arrays,
+            optimizer=self.optimizers,
+            training=nodes,
+            training_arrays=arrays,
+            data_position=self.data_position,
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Described:
+    """What saves of a model have in common for as long as it has the same variables.
+
+    Attributes:
+        recipe: How to rebuild it.
+        recipe_variables: Path of each variable that the recipe has a node for.
+        variables: The variables that it tracks and those of the recipe, and the optimizers'.
+        hidden: The variables that only plain Python leads to, by path.
+        counters: The numbers that its layers and optimizers count in Python.
+    """
+
+    recipe: Recipe
+    recipe_variables: Sequence[str]
+    variables: ModelVariables
+    hidden: Mapping[str, tf.Variable]
+    counters: TraceCounters
+
+    @functools.cached_property
+    def all_values(self) -> VariableReader:
+        """Reads the model's variables and the optimizers'."""
+        return VariableReader({**self.variables.model, **self.hidden}, self.variables.optimizers)
+
+    @functools.cached_property
+    def optimizer_values(self) -> VariableReader:
+        """Reads the optimizers' variables."""
+        return VariableReader(self.variables.optimizers)
+
+    def values(self, arrays: Snapshot) -> ModelValues:
+        """Describe values that were read of it."""
+        return ModelValues(self.recipe, self.recipe_variables, arrays)
+
+
 class LiveState:
     """Takes and puts back the state of a model that is being trained.
 
@@ -58,8 +140,7 @@ class LiveState:
     ) -> None:
         self._recipes = RecipeBook(builder=builder, builder_kwargs=builder_kwargs)
         self._inventory = VariableInventory()
-        self._counted: tuple[ModelVariables | None, TraceCounters] = None, {}
-        self._read: tuple[ModelVariables | None, Sequence[tf.Variable]] = None, ()
+        self._known: tuple[Sequence[Any], _Described] | None = None
 
     def take_values(self, model: tfk.Model) -> ModelValues:
         """Take the recipe of a model and the values of its variables as they are now, without copying them.
@@ -70,79 +151,70 @@ class LiveState:
         Raises:
             UnrecordableError: If some part of the model cannot be written down.
         """
-        recipe, variables, paths = self._described(model)
-        known = (*variables.model.values(), *variables.optimizers.values())
-        hidden = find_hidden(model, known, self._used(model))
-        return ModelValues(recipe, paths, snapshot_of({**variables.model, **hidden}))
+        described = self._describe(model)
+        return described.values(described.all_values.read()[0])
 
     def take(
         self,
         model: tfk.Model,
         *,
-        values: ModelValues,
-        training: Mapping[str, Any] | None,
+        values: ModelValues | None,
+        training: Callable[[], Mapping[str, Any]] | None,
         data_position: bytes | None = None,
-    ) -> Contents:
-        """Take the state of the optimizers and of the training as they are now, and lay it beside the model's.
+    ) -> TakenState:
+        """Take the state of the optimizers and of the training as they are now, without copying it, beside the model's.
 
         Args:
             model: The live model.
-            values: What `take_values` returned.
-            training: Where training stands, as plain values and arrays; None leaves it out, and the optimizers too.
+            values: What `take_values` returned; None takes the model now.
+            training: Gives, whenever it is called, where training stands now, as plain values and arrays; None leaves
+                it out, and the optimizers too.
             data_position: Position of the data iterator.
 
         Raises:
-            UnrecordableError: If some part of the training cannot be written down.
+            UnrecordableError: If some part of the model cannot be written down.
         """
-        contents = Contents(
-            recipe={**values.recipe.document, "recipe_variables": values.recipe_variables},
-            recipe_arrays=values.recipe.arrays,
-            code=values.recipe.code,
-            model=values.arrays,
-            optimizer=None,
-            training=None,
-            size_bytes=values.arrays.size_bytes,
-        )
+        described = self._describe(model)
+        if values is None:
+            arrays, optimizers = described.all_values.read()
+            values = described.values(arrays)
+        else:
+            (optimizers,) = described.optimizer_values.read()
         if training is None:
-            return contents
-        found = self._inventory.find(model)
-        if found is not self._counted[0]:
-            self._counted = found, find_trace_counters(model)
-        counters = trace_counter_values(self._counted[1])
-        nodes, arrays = encode_data(
-            {**training, "random": random_state(), "trace_counters": counters}, where="training"
-        )
-        optimizer = snapshot_of(found.optimizers)
-        return dataclasses.replace(
-            contents,
-            optimizer=optimizer,
-            size_bytes=contents.size_bytes + optimizer.size_bytes,
-            training=nodes,
-            training_arrays=arrays,
-            data_position=data_position,
-        )
+            return TakenState(model=values, optimizers=None, training=None, data_position=data_position)
+        random, counters = random_state(), trace_counter_values(described.counters)
 
-    def _described(self, model: tfk.Model) -> tuple[Recipe, ModelVariables, list[str]]:
-        found = self._inventory.find(model)
+        def give() -> Mapping[str, Any]:
+            return {**training(), "random": packed_random_state(random), "trace_counters": counters}
+
+        return TakenState(model=values, optimizers=optimizers, training=give, data_position=data_position)
+
+    def _describe(self, model: tfk.Model) -> _Described:
+        """Describe a model; at once where nothing has changed that its description follows from."""
+        found, used = self._inventory.find(model), used_variables(model)
+        depends_on = (model, found, getattr(model, "_compile_config", None), restored_paths(model), *used)
+        if self._known is not None and _are_same(self._known[0], depends_on):
+            return self._known[1]
+        used = used or variables_read(model)
+        variables = (*found.model.values(), *found.optimizers.values())
         recipe = self._recipes.recipe_of(
             model,
             paths=(*found.model, *found.optimizers),
             find_layers=lambda: find_layers(model),
-            find_others=lambda: find_hidden_layers(
-                model, (*found.model.values(), *found.optimizers.values()), self._used(model)
-            ),
+            find_others=lambda: find_hidden_layers(model, variables, used),
         )
-        return recipe, *with_recipe_variables(found, dict(enumerate(recipe.variables)))
-
-    def _used(self, model: tfk.Model) -> Sequence[tf.Variable]:
-        """Find the variables that training uses: its train step, or in a loop of the user's a call of the model."""
-        used = used_variables(model)
-        if used:
-            return used
-        found = self._inventory.find(model)
-        if found is not self._read[0]:
-            self._read = found, variables_read(model)
-        return self._read[1]
+        all_found, paths = with_recipe_variables(found, dict(enumerate(recipe.variables)))
+        hidden = find_hidden(model, (*all_found.model.values(), *all_found.optimizers.values()), used)
+        described = _Described(
+            recipe=recipe,
+            recipe_variables=paths,
+            variables=all_found,
+            hidden=hidden,
+            counters=find_trace_counters(model),
+        )
+        # Another variable may come to be where only plain Python leads: there it is looked for each time.
+        self._known = None if hidden or restored_paths(model) else (depends_on, described)
+        return described
 
     def put_back(
         self,
@@ -171,8 +243,7 @@ class LiveState:
         optimizer = None if is_weights_only else reader.read_optimizer()
         recipe = recipe_of(reader, Request())
         make_variables(model, recipe, saved)
-        _, described, _ = self._described(model)
-        variables = with_hidden_variables(described, model, saved).model
+        variables = with_hidden_variables(self._describe(model).variables, model, saved).model
         slots: Mapping[str, tf.Variable] = {}
         require_fit(variables, saved, path=path)
         if compares_layers:
@@ -186,3 +257,8 @@ class LiveState:
         if optimizer is not None:
             put_back(slots, optimizer, path=path, skip_mismatch=skip_optimizer_mismatch)
         finish_preprocessing(model)
+
+
+def _are_same(before: Sequence[Any], now: Sequence[Any]) -> bool:
+    # By identity: variables compare by their elements.
+    return len(before) == len(now) and all(map(operator.is_, before, now))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from keras_probckpt.policy.arguments import checked_count
 
@@ -26,8 +26,7 @@ class Schedule:
     interval_seconds: float | None = None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Progress:
+class Progress(NamedTuple):
     """How far a run has come since `save_freq` or `period` last asked for a save.
 
     Attributes:
@@ -110,8 +109,9 @@ def after_batch(
     is_due = schedule.save_freq != "epoch" and seen >= schedule.save_freq
     is_overdue = schedule.interval_seconds is not None and seconds_since_save >= schedule.interval_seconds
     # To 0 and not by save_freq: what an execution ran beyond it is not carried over, as in ModelCheckpoint.
-    progress = dataclasses.replace(progress, last_batch=batch, batches_since_save=0 if is_due else seen)
-    return progress, is_due or is_overdue
+    since_save = 0 if is_due else seen
+    now = Progress(last_batch=batch, batches_since_save=since_save, epochs_since_save=progress.epochs_since_save)
+    return now, is_due or is_overdue
 
 
 def after_epoch(schedule: Schedule, progress: Progress) -> tuple[Progress, bool]:
@@ -121,4 +121,4 @@ def after_epoch(schedule: Schedule, progress: Progress) -> tuple[Progress, bool]
     """
     ended = progress.epochs_since_save + 1
     is_due = schedule.save_freq == "epoch" and ended >= schedule.period
-    return dataclasses.replace(progress, epochs_since_save=0 if is_due else ended), is_due
+    return progress._replace(epochs_since_save=0 if is_due else ended), is_due

@@ -17,7 +17,18 @@ import numpy as np
 
 from keras_probckpt.errors import MalformedRecipeError, UnrecordableError
 
-__all__ = ["BUILDER_ADVICE", "KERAS_INSTRUCTION", "TAG", "Decoder", "Encoder", "Kind", "Node", "field", "is_plain"]
+__all__ = [
+    "BUILDER_ADVICE",
+    "KERAS_INSTRUCTION",
+    "TAG",
+    "WORDS",
+    "Decoder",
+    "Encoder",
+    "Kind",
+    "Node",
+    "field",
+    "is_plain",
+]
 
 TAG = "$"
 SAME = "same"
@@ -25,7 +36,7 @@ SAME = "same"
 KERAS_INSTRUCTION = "class_name"
 
 # What JSON has a word for; for floats, if they are finite.
-_WORDS = frozenset({type(None), bool, int, float, str})
+WORDS = frozenset({type(None), bool, int, float, str})
 
 Node = Any
 T = TypeVar("T")
@@ -92,7 +103,7 @@ class Encoder:
             raise UnrecordableError(where=where, problem="it is nested too deeply", advice=BUILDER_ADVICE) from error
 
     def _encoded(self, value: Any, where: str) -> Node:
-        if type(value) in _WORDS and (type(value) is not float or math.isfinite(value)):
+        if type(value) in WORDS and (type(value) is not float or math.isfinite(value)):
             return value
         if type(value) is list:
             return self.encode_items(value, where)
@@ -128,7 +139,7 @@ class Encoder:
 
     def encode_items(self, values: Sequence[Any], where: str) -> list[Node]:
         """Write each item of a sequence."""
-        if set(map(type, values)) <= _WORDS and all(math.isfinite(item) for item in values if type(item) is float):
+        if set(map(type, values)) <= WORDS and all(math.isfinite(item) for item in values if type(item) is float):
             return list(values)  # As the history of a long training is, which each save writes down.
         with self._no_cycle(values, where):
             return [self.encode(item, f"{where}[{index}]") for index, item in enumerate(values)]

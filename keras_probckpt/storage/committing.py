@@ -6,17 +6,22 @@ import contextlib
 import dataclasses
 import errno
 import os
+import queue
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from keras_probckpt.errors import DamagedCheckpointError
-from keras_probckpt.format.digest import Buffer, digest_of
+from keras_probckpt.format.digest import Buffer, Digest
 from keras_probckpt.format.manifest import MANIFEST_NAME, encode_manifest
 from keras_probckpt.format.signature import KeyRing, SigningKey
 from keras_probckpt.records import FileRecord, Manifest
 from keras_probckpt.storage.filesystem import FileSystem
 from keras_probckpt.storage.listing import UNREADABLE, read_info
 from keras_probckpt.storage.names import holds_only_files_of_ours, is_file_of_ours, make_hidden_name
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["plan_displacement", "publish", "require_room", "stage", "undone_on_failure", "validate_files"]
 
@@ -70,22 +75,25 @@ def stage(
     staged: str,
     *,
     manifest: Manifest,
-    files: Mapping[str, Sequence[Buffer]],
+    files: Mapping[str, list[Buffer]],
     key: SigningKey | None,
 ) -> Manifest:
     """Write a new directory with all files, the manifest last. All of it is durable on return.
+
+    The lists of buffers are emptied meanwhile.
 
     Returns:
         The manifest with the size and digest of each file.
     """
     filesystem.make_directory(staged)
-    for file, chunks in files.items():
-        filesystem.write(f"{staged}/{file}", chunks)
-    # The processor has nothing to do while the disk writes, and what was digested is what was given to be written.
-    with _records_of(files) as records:
+    # A disk leaves the processor time, and what is digested is what was given to be written.
+    is_large = sum(map(_size_of, files.values())) >= _SMALLEST_FOR_A_THREAD_BYTES
+    with _Digests(is_beside=is_large) as digests:
+        for file, chunks in files.items():
+            filesystem.write(f"{staged}/{file}", digests.of_written(file, chunks))
         for file in files:
             filesystem.sync(f"{staged}/{file}")
-    complete = dataclasses.replace(manifest, files=records)
+    complete = dataclasses.replace(manifest, files=digests.records())
     filesystem.write(f"{staged}/{MANIFEST_NAME}", [encode_manifest(complete, key=key)])
     filesystem.sync(f"{staged}/{MANIFEST_NAME}")
     # Entries first: a rename that outlives the power cut must not reveal a directory whose own entries did not.
@@ -132,26 +140,68 @@ def _holds_checkpoint(filesystem: FileSystem, name: str, *, keys: KeyRing) -> bo
         return True
 
 
-@contextlib.contextmanager
-def _records_of(files: Mapping[str, Sequence[Buffer]]) -> Iterator[Mapping[str, FileRecord]]:
-    """Digest files while the body runs. The mapping is filled when it has ended."""
-    records: dict[str, FileRecord] = {}
+class _Digests:
+    """Digests files chunk by chunk behind the writing, and lets go of each chunk then.
 
-    def digest() -> None:
-        for file, chunks in files.items():
-            records[file] = FileRecord(size_bytes=_size_of(chunks), blake3=digest_of(chunks))
+    Args:
+        is_beside: Whether in a thread of its own, which the end of the block waits for; also after a failure, for the
+            caller may change the buffers once it has heard of it.
+    """
 
-    thread = threading.Thread(target=digest, name="keras_probckpt-digest")
-    is_large = sum(_size_of(chunks) for chunks in files.values()) >= _SMALLEST_FOR_A_THREAD_BYTES
-    is_running = is_large and _starts(thread)
-    try:
-        yield records
-    finally:
-        # After a failure too: the caller may change the buffers once it has heard of it.
-        if is_running:
-            thread.join()
-    if records.keys() != files.keys():
-        digest()
+    def __init__(self, *, is_beside: bool) -> None:
+        self._states: dict[str, Digest] = {}
+        self._sizes_bytes: dict[str, int] = {}
+        self._written: queue.SimpleQueue[tuple[Digest, list[Buffer]] | None] = queue.SimpleQueue()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="keras_probckpt-digest")
+        self._is_beside = is_beside and _starts(self._thread)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_beside:
+            self._written.put(None)
+            self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def of_written(self, file: str, chunks: list[Buffer]) -> Iterator[Buffer]:
+        """Yield the chunks of a file for it to be written, and take each out of the list when the next is asked for."""
+        state = self._states[file] = Digest()
+        self._sizes_bytes[file] = _size_of(chunks)
+        chunks.reverse()  # The end of a list is where taking out costs nothing.
+        taken: list[Buffer] = []
+        while chunks:
+            yield chunks[-1]
+            taken.append(chunks.pop())
+            if not chunks or _size_of(taken) >= _SMALLEST_FOR_A_THREAD_BYTES:
+                self._digest(state, taken)
+                taken = []
+
+    def records(self) -> dict[str, FileRecord]:
+        """Give size and digest of each file, once all is written and the block has ended."""
+        return {
+            file: FileRecord(size_bytes=self._sizes_bytes[file], blake3=state.hexdigest())
+            for file, state in self._states.items()
+        }
+
+    def _digest(self, state: Digest, chunks: list[Buffer]) -> None:
+        if self._is_beside:
+            self._written.put((state, chunks))
+            return
+        for chunk in chunks:
+            state.update(chunk)
+
+    def _work(self) -> None:
+        try:
+            while (item := self._written.get()) is not None:
+                state, chunks = item
+                while chunks:
+                    state.update(chunks.pop(0))
+                del item, state, chunks
+        except BaseException as error:  # noqa: BLE001 - raised where the checkpoint is written
+            self._failure = error
 
 
 def _starts(thread: threading.Thread) -> bool:

@@ -42,7 +42,6 @@ class Contents:
         training: Where training stood, as plain JSON values; `None` to leave it out.
         training_arrays: Arrays that `training` refers to.
         data_position: Position of the data iterator, as TensorFlow writes it; `None` where there is none.
-        size_bytes: Memory of the variables' values.
     """
 
     recipe: Mapping[str, Any]
@@ -53,7 +52,6 @@ class Contents:
     training: Mapping[str, Any] | None
     training_arrays: Arrays = dataclasses.field(default_factory=dict)
     data_position: bytes | None = None
-    size_bytes: int = 0
 
 
 def encode_contents(contents: Contents) -> dict[str, list[Buffer]]:

@@ -32,14 +32,15 @@ class Save:
     Attributes:
         name: Name of its directory.
         manifest: What to say of it.
-        encode: Lays its content out as files. Called by whoever writes it.
+        encode: Lays its content out as files, for `CheckpointStore.commit`. Called once, by whoever writes it; memory
+            that it refers to is to be free when it is written.
         size_bytes: Memory that it keeps from being freed.
         is_exempt: Whether the rules wait for the next save: this one is never dropped, and nothing is removed for it.
     """
 
     name: str
     manifest: Manifest
-    encode: Callable[[], Mapping[str, Sequence[Buffer]]]
+    encode: Callable[[], Mapping[str, list[Buffer]]]
     size_bytes: int
     is_exempt: bool = False
 
@@ -177,7 +178,7 @@ class RunWriter:
         """Return once every save is committed or has failed."""
         self._background.wait_until_finished()
 
-    def commit(self, name: str, *, manifest: Manifest, files: Mapping[str, Sequence[Buffer]]) -> CheckpointInfo:
+    def commit(self, name: str, *, manifest: Manifest, files: Mapping[str, list[Buffer]]) -> CheckpointInfo:
         """Write a checkpoint of this run; see `CheckpointStore.commit`."""
         self._require_lock()
         info = self._store.commit(name, manifest=manifest, files=files)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from keras_probckpt.errors import CheckpointNotFoundError, CheckpointWriteError
 from keras_probckpt.format.digest import Buffer
@@ -49,7 +49,7 @@ class CheckpointStore:
         self._filesystem = filesystem
         self._keys = keys
 
-    def commit(self, name: str, *, manifest: Manifest, files: Mapping[str, Sequence[Buffer]]) -> CheckpointInfo:
+    def commit(self, name: str, *, manifest: Manifest, files: Mapping[str, list[Buffer]]) -> CheckpointInfo:
         """Write a checkpoint; it is durable on return, and before that no listing shows it.
 
         One that already has the name is there until the new one is committed, and is then removed.
@@ -57,7 +57,8 @@ class CheckpointStore:
         Args:
             name: Name of its directory.
             manifest: What to say of it. Its `files` are filled in here.
-            files: Content of each file, as buffers to write one after the other. They are not copied.
+            files: Content of each file, as buffers to write one after the other. They are not copied, and are taken out
+                of the lists as they are written: memory that only they keep is free before all is durable.
 
         Raises:
             CheckpointWriteError: If the file system refused. Nothing is left of the new one, and of the old one all.

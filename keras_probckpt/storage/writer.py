@@ -20,9 +20,9 @@ _logger = logging.getLogger("keras_probckpt")
 # The best and the newest, and what other rules may want besides.
 _MOST_WAITING = 4
 _LIMIT_WAITING_BYTES = 64 * 1024 * 1024
-# Of one core's time a hundredth goes into what a newer job would have superseded.
-_RESTS_PER_WORK = 99.0
-_LONGEST_REST_SECONDS = 1.0
+# Of one core's time half a hundredth goes into what a newer job would have superseded.
+_RESTS_PER_WORK = 199.0
+_LONGEST_REST_SECONDS = 2.0
 
 
 class Job(Protocol):
@@ -51,9 +51,9 @@ class BackgroundWriter(Generic[AnyJob]):
     training changes them, and then as much as they take. Those that wait hold 64 MiB together at most. A larger one
     waits alone, and never while another is written: there are never two copies of a large state.
 
-    Between two jobs the thread rests for 99 times as long as the first kept a core busy, a second at most, so that jobs
-    which come faster than that supersede each other before they cost anything. Whoever waits for it, be it in `submit`
-    or in `wait_until_finished`, ends the rest.
+    Between two jobs the thread rests for 199 times as long as the first kept a core busy, two seconds at most, so that
+    jobs which come faster than that supersede each other before they cost anything. Whoever waits for it, be it in
+    `submit` or in `wait_until_finished`, ends the rest.
 
     The thread is no daemon: the interpreter does not end before its jobs are done. A forked child has none of them.
 

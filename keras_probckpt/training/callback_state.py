@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -44,29 +44,42 @@ def callback_names(callbacks: Sequence[tfk.callbacks.Callback]) -> Iterator[tupl
         yield (name if counts[name] == 1 else f"{name}-{counts[name]}"), callback
 
 
-def callback_states(callbacks: Sequence[tfk.callbacks.Callback]) -> dict[str, Any]:
-    """Take what callbacks know, by name.
+def callback_states(
+    callbacks: Sequence[tfk.callbacks.Callback], *, copy: Callable[[Any, str], Any] = lambda state, _: state
+) -> Callable[[], dict[str, Any]]:
+    """Take what callbacks know, in time that does not depend on how long they have been gathering it.
+
+    Args:
+        callbacks: The callbacks.
+        copy: Copies what a callback gives of its own, with its name, for it may go on changing that.
+
+    Returns:
+        Gives what they knew, by name, whenever it is called.
 
     Raises:
         Exception: Whatever a callback's `get_state` raises.
     """
-    return {name: state for name, callback in callback_names(callbacks) if (state := _state_of(callback)) is not None}
+    own: dict[str, Any] = {}
+    kept: dict[str, Callable[[], Any]] = {}
+    for name, callback in callback_names(callbacks):
+        if _has_own_state(callback):
+            state = copy(callback.get_state(), name)
+            if state is not None:
+                own[name] = state
+        elif attributes := [key for key in state_attributes(callback) if hasattr(callback, key)]:
+            kept[name] = _kept({key: getattr(callback, key) for key in attributes})
+    return lambda: {**own, **{name: give() for name, give in kept.items()}}
 
 
-def _state_of(callback: tfk.callbacks.Callback) -> Any:
-    if _has_own_state(callback):
-        return callback.get_state()
-    names = [name for name in state_attributes(callback) if hasattr(callback, name)]
-    return {name: _plain(getattr(callback, name)) for name in names} or None
-
-
-def _plain(value: Any) -> Any:
-    """Copy containers, which the callback goes on filling while the checkpoint is written."""
+def _kept(value: Any) -> Callable[[], Any]:
+    """Refer to what a callback of tf_keras's knows: it replaces what it keeps, but for lists that it appends to."""
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        items = {key: _kept(item) for key, item in value.items()}
+        return lambda: {key: give() for key, give in items.items()}
     if isinstance(value, list):
-        return [item if type(item) in (int, float) else _plain(item) for item in value]
-    return value
+        length = len(value)
+        return lambda: value[:length]
+    return lambda: value
 
 
 def _has_own_state(callback: tfk.callbacks.Callback) -> bool:
@@ -78,7 +91,7 @@ def put_back_callback_states(callbacks: Sequence[tfk.callbacks.Callback], states
 
     Args:
         callbacks: Callbacks whose `on_train_begin` is over.
-        states: What `callback_states` returned.
+        states: What `callback_states` gives.
 
     Returns:
         Names of the callbacks that a state was taken of, and that are not there now.

@@ -28,6 +28,7 @@ __all__ = [
     "find_located",
     "is_hidden_path",
     "locate_layers",
+    "restored_paths",
     "with_hidden_variables",
 ]
 
@@ -35,6 +36,7 @@ __all__ = [
 _LIBRARIES = ("tensorflow", "keras", "tf_keras", "tensorflow_probability", "numpy", "builtins", "keras_probckpt")
 _MOST_OBJECTS = 100_000
 _ATTRIBUTE = "_keras_probckpt_hidden"
+_NO_PATHS: frozenset[str] = frozenset()
 # What `compile` and `fit` leave on a model: a rebuilt one has it not, or otherwise.
 _LEFT_BY_FIT = frozenset(
     {
@@ -66,7 +68,7 @@ def find_hidden(model: tfk.Model, known: Iterable[tf.Variable], used: Iterable[t
         UnrecordableError: If no way leads to one of them. Names it.
     """
     unknown = _unknown(model, known, used)
-    names = _restored(model)
+    names = restored_paths(model)
     located = find_located(model) if unknown or names else {}
     found = {path: item for path, item in located.items() if _identity(item) in unknown or path in names}
     lost = [unknown[key] for key in unknown.keys() - {_identity(variable) for variable in found.values()}]
@@ -95,7 +97,7 @@ def find_hidden_layers(
     """
     unknown = _unknown(model, known, used)
     located = find_located(model) if unknown else {}
-    paths = [*(path for path, item in located.items() if _identity(item) in unknown), *_restored(model)]
+    paths = [*(path for path, item in located.items() if _identity(item) in unknown), *restored_paths(model)]
     if not paths:
         return {}
     known_layers = {id(layer) for layer in find_layers(model).values()}
@@ -112,9 +114,9 @@ def _unknown(model: tfk.Model, known: Iterable[tf.Variable], used: Iterable[tf.V
     return {key: found[key] for key in found.keys() - tracked}
 
 
-def _restored(model: tfk.Model) -> frozenset[str]:
+def restored_paths(model: tfk.Model) -> frozenset[str]:
     """Paths of what a restored model had: before it is trained or called, only its checkpoint knows of them."""
-    names: frozenset[str] = vars(model).get(_ATTRIBUTE, frozenset())
+    names: frozenset[str] = vars(model).get(_ATTRIBUTE, _NO_PATHS)
     return names
 
 

@@ -33,37 +33,49 @@ class VariableInventory:
 
     def __init__(self) -> None:
         self._model: tfk.Model | None = None
-        self._places: list[tuple[Any, list[Any]]] = []
+        self._parents: list[Any] = []
+        self._sources: list[Any] = []
         self._found = ModelVariables({}, {})
 
     def find(self, model: tfk.Model) -> ModelVariables:
         """Find the variables of a model."""
-        if model is not self._model or not all(_is_same(source, _sources_of(place)) for place, source in self._places):
+        if model is not self._model or not _are_same(self._sources, _sources_of(self._parents)):
             parents: list[Any] = []
-            found = find_variables(model, parents=parents)
-            places = [(parent, _sources_of(parent)) for parent in parents]
-            known = [(parent, sources) for parent, sources in places if sources is not None]
-            self._found, self._places = found, known
-            self._model = model if len(known) == len(places) else None
+            self._found = find_variables(model, parents=parents)
+            self._model = model if all(map(_are_sources_known, parents)) else None
+            self._parents = parents if self._model is not None else []
+            self._sources = _sources_of(self._parents)
         return self._found
 
 
-def _is_same(before: list[Any], now: list[Any] | None) -> bool:
+def _are_same(before: list[Any], now: list[Any]) -> bool:
     # By identity: variables compare by their elements.
-    return now is not None and len(before) == len(now) and all(map(operator.is_, before, now))
+    return len(before) == len(now) and all(map(operator.is_, before, now))
 
 
-def _sources_of(parent: Any) -> list[Any] | None:
-    """Give what the children of an object follow from; None if that is not known."""
+def _sources_of(parents: list[Any]) -> list[Any]:
+    """Give what the children of objects follow from, each object before its own."""
+    sources = []
+    for parent in parents:
+        sources.append(parent)
+        sources += _own_sources(parent)
+    return sources
+
+
+def _are_sources_known(parent: Any) -> bool:
+    items = getattr(parent, "__wrapped__", parent)
+    if isinstance(items, (list, tuple, dict)) or not isinstance(parent, tf.__internal__.tracking.Trackable):
+        return True
+    module: str = type(parent)._trackable_children.__module__
+    return module.startswith(_KNOWN_TRACKERS)
+
+
+def _own_sources(parent: Any) -> list[Any]:
     items = getattr(parent, "__wrapped__", parent)
     if isinstance(items, (list, tuple)):
         return list(getattr(items, "_storage", items))
     if isinstance(items, dict):
         return [*items.keys(), *items.values()]
-    if not isinstance(parent, tf.__internal__.tracking.Trackable):
-        return []
-    if not type(parent)._trackable_children.__module__.startswith(_KNOWN_TRACKERS):
-        return None
     sources = list(getattr(parent, "_self_unconditional_checkpoint_dependencies", ()))
     if isinstance(parent, tfk.layers.Layer):
         sources += [*parent._trainable_weights, *parent._non_trainable_weights, *parent._self_tracked_trackables]

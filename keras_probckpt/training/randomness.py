@@ -10,6 +10,7 @@ Source: https://www.tensorflow.org/api_docs/python/tf/random/set_seed
 
 from __future__ import annotations
 
+import array
 import hashlib
 import random
 from collections.abc import Mapping
@@ -31,6 +32,8 @@ __all__ = [
     "find_trace_counters",
     "global_seed",
     "leave_old_noise",
+    "packed",
+    "packed_random_state",
     "put_back_python_state",
     "put_back_random_state",
     "put_back_trace_counters",
@@ -53,7 +56,7 @@ def global_seed() -> int | None:
 
 def python_state() -> Any:
     """Take the state of Python's generator."""
-    return _packed(random.getstate())
+    return random.getstate()
 
 
 def put_back_python_state(state: Any) -> None:
@@ -79,9 +82,10 @@ def seed_order(seed: int) -> None:
     np.random.seed(seed)  # noqa: NPY002 - the generator that others draw from
 
 
-def _packed(state: Any) -> Any:
+def packed(state: Any) -> Any:
+    """Write the state of a generator of Python's with its words as an array."""
     version, words, gauss = state
-    return version, np.asarray(words, np.uint32), gauss
+    return version, np.frombuffer(array.array("I", words), np.uint32), gauss
 
 
 def _unpacked(state: Any) -> Any:
@@ -101,9 +105,15 @@ def random_state() -> dict[str, Any]:
         "seed": global_seed(),
         "python": python_state(),
         "numpy": np.random.get_state(),  # noqa: NPY002 - the generator that others draw from
-        "keras": None if keras_random is None else _packed(keras_random.getstate()),
+        "keras": None if keras_random is None else keras_random.getstate(),
         "tensorflow": None if generator is None else (int(generator.algorithm), generator.state.numpy()),
     }
+
+
+def packed_random_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Write what `random_state` returned with arrays in place of long tuples: by whoever writes it."""
+    keras = state["keras"]
+    return {**state, "python": packed(state["python"]), "keras": None if keras is None else packed(keras)}
 
 
 def put_back_random_state(state: Mapping[str, Any]) -> None:

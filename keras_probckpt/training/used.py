@@ -28,7 +28,7 @@ def used_variables(model: tfk.Model) -> Sequence[tf.Variable]:
     if hasattr(step, "_list_all_concrete_functions"):
         return _traced(step)
     watched = getattr(getattr(model, "train_function", None), "watched", {})
-    return [variable for reference in watched.values() if (variable := reference()) is not None]
+    return tuple(variable for reference in watched.values() if (variable := reference()) is not None)
 
 
 def _traced(step: Any) -> Sequence[tf.Variable]:

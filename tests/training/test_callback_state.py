@@ -40,7 +40,7 @@ def test_callbacks_of_one_class_are_told_by_their_number() -> None:
 
 def test_each_gets_its_own_state_back() -> None:
     """One that knows nothing has none."""
-    states = callback_states([Own(1), tfk.callbacks.Callback(), Own(2)])
+    states = callback_states([Own(1), tfk.callbacks.Callback(), Own(2)])()
     now = [Own(), Own(), tfk.callbacks.Callback()]
 
     absent = put_back_callback_states(now, states)
@@ -52,7 +52,7 @@ def test_each_gets_its_own_state_back() -> None:
 
 def test_a_state_without_its_callback_is_named() -> None:
     """The others get theirs."""
-    states = callback_states([Own(1), Own(2)])
+    states = callback_states([Own(1), Own(2)])()
     (now,) = callbacks = [Own()]
 
     assert put_back_callback_states(callbacks, states) == ["Own-2"]
@@ -76,7 +76,7 @@ def test_what_callbacks_of_tf_keras_know_is_taken_by_name(new_callback: Any, kno
     for name, value in known.items():
         setattr(callback, name, value)
 
-    put_back_callback_states([other], callback_states([callback]))
+    put_back_callback_states([other], callback_states([callback])())
 
     assert known.keys() <= set(state_attributes(callback))
     assert {name: getattr(other, name) for name in known} == known
@@ -86,7 +86,7 @@ def test_a_state_is_what_it_was_when_it_was_taken() -> None:
     """A history that grows while the checkpoint is written does not grow in it."""
     history = tfk.callbacks.History()
     history.history, history.epoch = {"loss": [1.0]}, [0]
-    states = callback_states([history])
+    states = callback_states([history])()
 
     history.history["loss"].append(2.0)
 

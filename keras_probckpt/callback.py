@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime as dt
 import difflib
 import inspect
@@ -28,7 +29,7 @@ from keras_probckpt.policy.schedule import Progress, after_batch, after_epoch, s
 from keras_probckpt.policy.selection import Candidate, selection_for
 from keras_probckpt.recipe.document import require_tf_keras_model
 from keras_probckpt.records import CheckpointInfo
-from keras_probckpt.training.fit_call import call_if_interrupted, running_fit
+from keras_probckpt.training.fit_call import batch_hooks_of, call_if_interrupted, running_fit
 
 __all__ = ["ProbCheckpoint"]
 
@@ -197,6 +198,14 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
         self._resume = resume
         self._is_reproducible = reproducible
         self._restore_best_weights = restore_best_weights
+        # To be called after each batch takes time in each. Who does not need it is called only once a save has failed.
+        self._needs_batch_hooks = (
+            save_freq != "epoch"
+            or train_time_interval is not None
+            or save_before_preemption
+            or reproducible
+            or resume is not False
+        )
         self._fit = FitState(is_resumable=reproducible or resume is not False, is_reproducible=reproducible)
         self._progress = Progress()
         self._seen_logs: set[str] = set()
@@ -279,6 +288,7 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
         self._saved_at_seconds = time.monotonic()
         self._has_ended = False
         call_if_interrupted(self.model, self._end_early)
+        manager.call_on_failure(batch_hooks_of(self.model))
         if self._saves_before_preemption:
             self._signals.watch()
 
@@ -305,7 +315,7 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
         self._fit.begin_epoch()
 
     def _implements_train_batch_hooks(self) -> bool:
-        return True  # An error in the background ends the training at the next batch, not at the end of an epoch.
+        return self._needs_batch_hooks
 
     def _implements_test_batch_hooks(self) -> bool:
         return self._saves_before_preemption
@@ -375,9 +385,10 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
             return
         metrics = scalars_of(logs)
         self._seen_logs.update(metrics)
-        candidate = Candidate(step=self._fit.step(self.model), epoch=epoch, batch=batch, logs=metrics)
-        # Now, for callbacks behind this one may change the model; with all the rest where nothing is waited for.
-        values = self._running_manager.take_values() if self._fit.waits_for_others else None
+        values = self._running_manager.take_values()
+        candidate = Candidate(step=self._fit.step(values.batches), epoch=epoch, batch=batch, logs=metrics)
+        if self._fit.waits_for_others:  # Some of them set the optimizer for the next epoch.
+            values = dataclasses.replace(values, optimizers=None)
 
         def save() -> None:
             self._save(candidate, values, is_planned=is_due, is_last=bool(signals))
@@ -386,7 +397,7 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
 
         self._fit.call_after_others(save)
 
-    def _save(self, candidate: Candidate, values: ModelValues | None, *, is_planned: bool, is_last: bool) -> None:
+    def _save(self, candidate: Candidate, values: ModelValues, *, is_planned: bool, is_last: bool) -> None:
         manager, metrics, epoch = self._running_manager, candidate.logs, candidate.epoch or 0
         before = self._planned_best if self.verbose > 0 else 0.0
         training, position = self._fit.take(

@@ -8,6 +8,7 @@ import math
 import re
 import reprlib
 import sys
+from collections.abc import Collection
 from typing import Any
 
 __all__ = [
@@ -141,12 +142,21 @@ def _require_writable(value: object) -> None:
                 raise StrictJsonError(
                     f"the value is nested deeper than {LIMIT_DEPTH} or contains itself, and would not be read back"
                 )
-            children = (*part.keys(), *part.values()) if isinstance(part, dict) else part
-            pending.extend((child, depth + 1) for child in children)
             if isinstance(part, dict):
                 _require_string_keys(part)
+            for children in (part.keys(), part.values()) if isinstance(part, dict) else (part,):
+                if not _are_writable_leaves(children):
+                    pending.extend((child, depth + 1) for child in children)
         else:
             _require_writable_leaf(part)
+
+
+def _are_writable_leaves(parts: Collection[Any]) -> bool:
+    """Accept at once what most containers hold: names, or the numbers of a history."""
+    kinds = set(map(type, parts))
+    if kinds == {str}:
+        return "".join(parts).isascii()
+    return kinds == {float} and all(map(math.isfinite, parts))
 
 
 def _require_string_keys(mapping: dict[Any, Any]) -> None:

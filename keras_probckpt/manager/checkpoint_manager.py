@@ -148,7 +148,7 @@ class CheckpointManager:
             custom_metadata=custom_metadata,
         )
         self._rehearsal = Rehearsal(rehearse)
-        self._newest_path: pathlib.Path | None = None
+        self._newest_name: str | None = None
         self._source: Mapping[str, Any] | None = None
         self._warned_of_monitor = False
 
@@ -168,6 +168,11 @@ class CheckpointManager:
         """Value of the monitor of what `best` will be once all that was asked for is committed."""
         objective, best = self._selection.objective, self._selection.best(self._writer.planned)
         return None if objective is None or best is None else best.logs[objective.monitor]
+
+    @property
+    def _newest_path(self) -> pathlib.Path | None:
+        """Where the last checkpoint goes that was asked for."""
+        return None if self._newest_name is None else self.directory / self._newest_name
 
     def open(self) -> None:
         """Take the right to write in the directory, clear up after writers that died, and settle the run's number.
@@ -229,7 +234,7 @@ class CheckpointManager:
         return self.save_taken(candidate, None, training=lambda: own, data_position=position)
 
     def take_values(self) -> ModelValues:
-        """Take the model as it is now, for a `save_taken` that follows."""
+        """Take the model and its optimizers as they are now, for a `save_taken` that follows."""
         return self._state.take_values(self.model)
 
     def save_taken(
@@ -245,7 +250,7 @@ class CheckpointManager:
 
         Args:
             candidate: The moment the model was taken at.
-            values: The model then; None takes it now.
+            values: The model then; None takes it now. Optimizers that are not among the values are taken now.
             training: Gives, whenever it is called, what to have back on resume, as plain values and arrays.
             data_position: Position of the data iterator.
             is_exempt: Save it whatever the rules say, and let them wait for the next save.
@@ -253,22 +258,22 @@ class CheckpointManager:
         self._surface_failures()
         self._writer.require_open()
         self._number_run()
-        planned, step = self._writer.planned, candidate.step
-        if planned and step < planned[-1].step:
-            raise ValueError(f"step went back: {planned[-1].step} was saved before, got {step}. Nothing was saved.")
+        step, last_step = candidate.step, self._writer.last_step
+        if last_step is not None and step < last_step:
+            raise ValueError(f"step went back: {last_step} was saved before, got {step}. Nothing was saved.")
         if not is_exempt:
             self._warn_of_missing_monitor(candidate.logs)
-            if not self._selection.wants(candidate, planned):
+            if self._selection.save_best_only and not self._selection.wants(candidate, self._writer.planned):
                 return False
         name, manifest = self._labels.name_of(candidate), self._labels.manifest_of(candidate)
         counters = {"step": step, "epoch": candidate.epoch, "batch": candidate.batch, "source": self._source}
         taken = self._state.take(
             self.model,
-            values=values,
+            values=values or self.take_values(),
             training=None if self._save_weights_only else lambda: {**counters, **training()},
             data_position=None if self._save_weights_only else data_position,
         )
-        self._newest_path = self.directory / name
+        self._newest_name = name
         recipe, size_bytes = taken.model.recipe, taken.size_bytes
         # Whoever writes it has it alone, so that its memory is free as soon as it is written.
         handed_over = [taken]
@@ -291,6 +296,10 @@ class CheckpointManager:
         self.wait_until_finished()
         if self.latest is not None:  # A save that failed was warned of.
             self._rehearsal.try_out(self.model, self._reader(self.latest), recipe)
+
+    def call_on_failure(self, function: Callable[[], None]) -> None:
+        """Have a function called as soon as a save has failed, by the thread that it failed in."""
+        self._writer.call_on_failure(function)
 
     def wait_until_finished(self) -> None:
         """Return once every checkpoint that was asked for is durable.

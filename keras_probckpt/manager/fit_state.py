@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import tensorflow as tf
 import tf_keras as tfk
 from tf_keras.src.engine import data_adapter
 
@@ -26,7 +25,6 @@ from keras_probckpt.training.randomness import (
     seed_order,
 )
 from keras_probckpt.training.settings import settings_of
-from keras_probckpt.training.snapshot import VariableReader
 from keras_probckpt.training.used import watch_eager_step
 
 __all__ = ["FitState"]
@@ -50,11 +48,11 @@ class FitState:
         self._histories: list[Mapping[str, Any]] = []
         self._settings: Mapping[str, Any] = {}
         self._seed: int | None = None
+        self._are_arrays = False
         self._python_at_epoch: Any = None
         self._order_seeds: list[int | None] = []
         self._metrics_of_epoch: Mapping[str, Any] | None = None
         self._first_step = 0
-        self._counter: tuple[tf.Variable, VariableReader] | None = None
         self._after_others = _AfterOthers()
         self._waits_for_others = False
         self._resume: FitResume | None = None
@@ -78,6 +76,8 @@ class FitState:
         self._after_others.pending = None
         self._after_others.draw_order = lambda: self._draw_order(model)
         fit = running_fit(model)
+        # tf_keras puts those in order, and asks TensorFlow's generator.
+        self._are_arrays = fit is not None and _is_of_arrays(fit)
         self._settings = settings_of(model, fit) if fit is not None else {}
         if fit is not None:
             watch_eager_step(model)
@@ -124,7 +124,7 @@ class FitState:
             return
         if self._order_seeds and self._order_seeds[-1] is not None:
             seed_order(self._order_seeds[-1])
-        self._python_at_epoch = python_state()
+        self._python_at_epoch = None if self._are_arrays else python_state()
 
     def is_answered(self, batch: int) -> bool:
         """Tell, once, that a batch was not trained but only stands for the end of an epoch that was over.
@@ -136,12 +136,14 @@ class FitState:
         self.call_after_others(self._resume.put_back_callbacks)
         return True
 
-    def step(self, model: tfk.Model) -> int:
-        """Count completed optimizer updates, those before this fit included."""
-        # Not the optimizer's own count, which stays 0 in a model with a train_step that does not use it.
-        if self._counter is None or self._counter[0] is not model._train_counter:
-            self._counter = model._train_counter, VariableReader({"": model._train_counter})
-        return self._first_step + int(self._counter[1].read()[0][""])
+    def step(self, batches: int) -> int:
+        """Count completed optimizer updates, those before this fit included.
+
+        Args:
+            batches: Batches of this fit. The optimizer's own count stays 0 in a model with a train_step that does not
+                use it.
+        """
+        return self._first_step + batches
 
     @property
     def waits_for_others(self) -> bool:
@@ -213,7 +215,7 @@ class FitState:
     ) -> tuple[Callable[[], dict[str, Any]], bytes | None]:
         adapter = fit.data_handler._adapter
         is_recreated = adapter.should_recreate_iterator()
-        is_array = isinstance(adapter, data_adapter.TensorLikeDataAdapter)
+        is_array = self._are_arrays
         # The same seed would put the first epoch after a resume in the order of the first of all.
         is_ordered_by_seed = is_array and bool(adapter._shuffle) and global_seed() is not None
         is_new_order = is_array and batch is None and not self._is_reproducible
@@ -286,6 +288,10 @@ class _AfterOthers(tfk.callbacks.Callback):  # type: ignore[misc] # tf_keras is 
         pending, self.pending = self.pending, None
         if pending is not None:
             pending()
+
+
+def _is_of_arrays(fit: FitCall) -> bool:
+    return isinstance(fit.data_handler._adapter, data_adapter.TensorLikeDataAdapter)
 
 
 def _copy(state: Any, name: str) -> Any:

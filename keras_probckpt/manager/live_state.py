@@ -46,11 +46,17 @@ class ModelValues:
         recipe: How to rebuild it.
         recipe_variables: Path of each variable that the recipe has a node for.
         arrays: Values of its variables by path.
+        optimizers: Values of its optimizers' variables by path; None where they are still to be taken, or left out.
+        batches: Batches that it was trained on, as tf_keras counts them.
+        counters: The numbers that its layers and optimizers count in Python.
     """
 
     recipe: Recipe
     recipe_variables: Sequence[str]
     arrays: Snapshot
+    optimizers: Snapshot | None
+    batches: int
+    counters: TraceCounters
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,21 +64,20 @@ class TakenState:
     """A training at one moment, by reference: what a save costs the training is to take it.
 
     Attributes:
-        model: The model.
-        optimizers: Values of the optimizers' variables by path; None leaves them out.
+        model: The model, and its optimizers if they are not left out.
         training: Gives where training stood, as plain values and arrays; None leaves it out.
         data_position: Position of the data iterator.
     """
 
     model: ModelValues
-    optimizers: Snapshot | None
     training: Callable[[], Mapping[str, Any]] | None
     data_position: bytes | None
 
     @property
     def size_bytes(self) -> int:
         """Memory of the variables' values."""
-        return self.model.arrays.size_bytes + (self.optimizers.size_bytes if self.optimizers is not None else 0)
+        arrays, optimizers = self.model.arrays, self.model.optimizers
+        return arrays.size_bytes + (0 if optimizers is None else optimizers.size_bytes)
 
     def contents(self) -> Contents:
         """Write it down as the contents of a checkpoint. Called by whoever writes it.
@@ -87,7 +92,7 @@ class TakenState:
             recipe_arrays=recipe.arrays,
             code=recipe.code,
             model=self.model.arrays,
-            optimizer=self.optimizers,
+            optimizer=self.model.optimizers,
             training=nodes,
             training_arrays=arrays,
             data_position=self.data_position,
@@ -104,6 +109,7 @@ class _Described:
         variables: The variables that it tracks and those of the recipe, and the optimizers'.
         hidden: The variables that only plain Python leads to, by path.
         counters: The numbers that its layers and optimizers count in Python.
+        counter: The variable in which tf_keras counts batches.
     """
 
     recipe: Recipe
@@ -112,19 +118,18 @@ class _Described:
     hidden: Mapping[str, tf.Variable]
     counters: TraceCounters
 
-    @functools.cached_property
-    def all_values(self) -> VariableReader:
-        """Reads the model's variables and the optimizers'."""
-        return VariableReader({**self.variables.model, **self.hidden}, self.variables.optimizers)
+    counter: tf.Variable
 
     @functools.cached_property
-    def optimizer_values(self) -> VariableReader:
+    def values_reader(self) -> VariableReader:
+        """Reads the model's variables, the optimizers' and the counter, all at one moment."""
+        model, counter = {**self.variables.model, **self.hidden}, {"": self.counter}
+        return VariableReader(model, self.variables.optimizers, counter)
+
+    @functools.cached_property
+    def optimizers_reader(self) -> VariableReader:
         """Reads the optimizers' variables."""
         return VariableReader(self.variables.optimizers)
-
-    def values(self, arrays: Snapshot) -> ModelValues:
-        """Describe values that were read of it."""
-        return ModelValues(self.recipe, self.recipe_variables, arrays)
 
 
 class LiveState:
@@ -143,7 +148,7 @@ class LiveState:
         self._known: tuple[Sequence[Any], _Described] | None = None
 
     def take_values(self, model: tfk.Model) -> ModelValues:
-        """Take the recipe of a model and the values of its variables as they are now, without copying them.
+        """Take the recipe of a model and the values of all its variables as they are now, without copying them.
 
         Args:
             model: The live model.
@@ -152,21 +157,29 @@ class LiveState:
             UnrecordableError: If some part of the model cannot be written down.
         """
         described = self._describe(model)
-        return described.values(described.all_values.read()[0])
+        arrays, optimizers, counter = described.values_reader.read()
+        return ModelValues(
+            recipe=described.recipe,
+            recipe_variables=described.recipe_variables,
+            arrays=arrays,
+            optimizers=optimizers,
+            batches=int(counter[""]),
+            counters=described.counters,
+        )
 
     def take(
         self,
         model: tfk.Model,
         *,
-        values: ModelValues | None,
+        values: ModelValues,
         training: Callable[[], Mapping[str, Any]] | None,
         data_position: bytes | None = None,
     ) -> TakenState:
-        """Take the state of the optimizers and of the training as they are now, without copying it, beside the model's.
+        """Take the state of the training as it is now, without copying it, beside that of the model.
 
         Args:
             model: The live model.
-            values: What `take_values` returned; None takes the model now.
+            values: What `take_values` returned. Optimizers that are not among it are taken now.
             training: Gives, whenever it is called, where training stands now, as plain values and arrays; None leaves
                 it out, and the optimizers too.
             data_position: Position of the data iterator.
@@ -174,25 +187,24 @@ class LiveState:
         Raises:
             UnrecordableError: If some part of the model cannot be written down.
         """
-        described = self._describe(model)
-        if values is None:
-            arrays, optimizers = described.all_values.read()
-            values = described.values(arrays)
-        else:
-            (optimizers,) = described.optimizer_values.read()
         if training is None:
-            return TakenState(model=values, optimizers=None, training=None, data_position=data_position)
-        random, counters = random_state(), trace_counter_values(described.counters)
+            values = dataclasses.replace(values, optimizers=None)
+            return TakenState(model=values, training=None, data_position=data_position)
+        if values.optimizers is None:
+            (optimizers,) = self._describe(model).optimizers_reader.read()
+            values = dataclasses.replace(values, optimizers=optimizers)
+        random, counters = random_state(), trace_counter_values(values.counters)
 
         def give() -> Mapping[str, Any]:
             return {**training(), "random": packed_random_state(random), "trace_counters": counters}
 
-        return TakenState(model=values, optimizers=optimizers, training=give, data_position=data_position)
+        return TakenState(model=values, training=give, data_position=data_position)
 
     def _describe(self, model: tfk.Model) -> _Described:
         """Describe a model; at once where nothing has changed that its description follows from."""
         found, used = self._inventory.find(model), used_variables(model)
-        depends_on = (model, found, getattr(model, "_compile_config", None), restored_paths(model), *used)
+        compiled, counter = getattr(model, "_compile_config", None), model._train_counter
+        depends_on = (model, found, compiled, counter, restored_paths(model), *used)
         if self._known is not None and _are_same(self._known[0], depends_on):
             return self._known[1]
         used = used or variables_read(model)
@@ -211,6 +223,7 @@ class LiveState:
             variables=all_found,
             hidden=hidden,
             counters=find_trace_counters(model),
+            counter=counter,
         )
         # Another variable may come to be where only plain Python leads: there it is looked for each time.
         self._known = None if hidden or restored_paths(model) else (depends_on, described)

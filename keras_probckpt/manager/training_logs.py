@@ -19,7 +19,10 @@ __all__ = ["print_save", "require_monitor_seen", "scalars_of"]
 
 def scalars_of(logs: Mapping[str, Any] | None) -> dict[str, float]:
     """Bring logs from the device and leave out those that are not single numbers."""
-    values = tf_utils.sync_to_numpy_or_python_type(dict(logs or {}))
+    values = dict(logs or {})
+    if all(type(value) is float for value in values.values()):  # As `fit` gives them at the end of an epoch.
+        return values
+    values = tf_utils.sync_to_numpy_or_python_type(values)
     return {name: float(value) for name, value in values.items() if _is_number(value)}
 
 

@@ -114,6 +114,15 @@ class RunWriter:
         return tuple(self._planned().values())
 
     @property
+    def last_step(self) -> int | None:
+        """Step of the last checkpoint that was asked for and has not failed; None before the first."""
+        unfinished = self._background.unfinished
+        if unfinished:
+            return unfinished[-1].step
+        infos = self.infos
+        return infos[-1].step if infos else None
+
+    @property
     def store(self) -> CheckpointStore:
         """What the directory holds, of every run."""
         return self._store
@@ -169,6 +178,10 @@ class RunWriter:
         for is committed.
         """
         self._background.submit(save, do=self._write, choose_wanted=self._choose_wanted)
+
+    def call_on_failure(self, function: Callable[[], None]) -> None:
+        """Have a function called whenever a save has failed, by the thread that it failed in."""
+        self._background.on_failure = function
 
     def take_failures(self) -> list[BaseException]:
         """Give what failed since the last call, oldest first. A save that failed has no part in `planned` any more."""

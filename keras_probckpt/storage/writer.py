@@ -59,9 +59,13 @@ class BackgroundWriter(Generic[AnyJob]):
 
     Args:
         is_background: Whether to work in a thread. Otherwise `submit` does the job itself, by the same code.
+
+    Attributes:
+        on_failure: Called whenever a job has failed, by the thread that it failed in.
     """
 
     def __init__(self, *, is_background: bool) -> None:
+        self.on_failure: Callable[[], None] = lambda: None
         self._failures: list[BaseException] = []
         self._is_background = is_background
         self._set_up()
@@ -223,6 +227,7 @@ class BackgroundWriter(Generic[AnyJob]):
         except BaseException as error:  # noqa: BLE001 - it is raised where training is, an interrupt too
             with self._changed:
                 self._failures.append(error)
+            self.on_failure()
         rest_seconds = min(_RESTS_PER_WORK * (time.thread_time() - start_seconds), _LONGEST_REST_SECONDS)
         with self._changed:
             self._writing = None

@@ -166,7 +166,7 @@ def put_back_position(iterator: Any, position: Position, state: bytes | None) ->
     Args:
         iterator: The iterator of the epoch that training goes on with, not used yet.
         position: With `batches`, the number of batches used of it, and `python`, the state of Python's generator when
-            it was made, which orders a `Sequence`.
+            it was made, which orders a `Sequence`; None where nothing of the user's orders the data.
         state: What `state_of_iterator` returned.
 
     Returns:
@@ -178,7 +178,8 @@ def put_back_position(iterator: Any, position: Position, state: bytes | None) ->
     if batches == 0:
         return "the data begin with an epoch", True
     kept = python_state()
-    put_back_python_state(position["python"])
+    if position["python"] is not None:
+        put_back_python_state(position["python"])
     try:
         _read(iterator, batches, what="batches used before")
     except tf.errors.OutOfRangeError:

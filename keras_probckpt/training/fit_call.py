@@ -22,6 +22,7 @@ __all__ = [
     "FitCall",
     "add_callback",
     "answer_next_step",
+    "batch_hooks_of",
     "call_before_first_epoch",
     "call_if_interrupted",
     "end_with_data",
@@ -134,6 +135,23 @@ def call_before_first_epoch(model: tfk.Model, function: Callable[[int], tuple[in
             "ProbCheckpoint(resume=True) does what it does."
         )
     model._training_state = _Moment(model, fit.data_handler, (function,))
+
+
+def batch_hooks_of(model: tfk.Model) -> Callable[[], None]:
+    """Return what has the hooks of batches called from then on in the running `fit` of a model; in any thread.
+
+    tf_keras leaves them out where no callback had need of them when `fit` began.
+    """
+    fit = running_fit(model)
+    callbacks = None if fit is None else fit.callback_list
+
+    def call_batch_hooks() -> None:
+        if callbacks is not None and not callbacks._should_call_train_batch_hooks:
+            # It would measure from the begin of a batch, where it was not called.
+            callbacks._check_timing = False
+            callbacks._should_call_train_batch_hooks = True
+
+    return call_batch_hooks
 
 
 def answer_next_step(model: tfk.Model, answer: Callable[[], Any]) -> None:

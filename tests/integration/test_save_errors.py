@@ -70,6 +70,22 @@ def test_a_failure_ends_the_training_at_the_next_batch(model: tfk.Sequential, ru
     assert checkpoint.best == 3.0
 
 
+def test_a_failure_ends_it_at_the_next_batch_where_no_callback_has_hooks_for_batches(
+    model: tfk.Sequential, run: pathlib.Path
+) -> None:
+    """What is called after each batch takes time in each: tf_keras is told to call it once a save has failed."""
+    checkpoint = ProbCheckpoint(run, monitor="loss", rehearse=False)
+    in_the_way = Obstacles(run, BATCHES)
+    in_the_way.on_train_begin()
+
+    with pytest.raises(CheckpointWriteError, match="not a checkpoint, and it was left alone"):
+        fit(model, checkpoint, Settle(checkpoint), epochs=3)
+
+    assert not checkpoint._implements_train_batch_hooks()
+    assert int(model._train_counter) == BATCHES + 1
+    assert writer_threads() == []
+
+
 def test_a_failure_of_the_last_save_is_raised_at_the_end_of_the_training(
     model: tfk.Sequential, run: pathlib.Path
 ) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import math
 import random
 from typing import Any
@@ -11,7 +12,7 @@ import tensorflow as tf
 from keras_probckpt.errors import MalformedRecipeError, UnrecordableError
 from keras_probckpt.format import strict_json
 from keras_probckpt.format.tensors import decode_tensors, encode_tensors
-from keras_probckpt.recipe.data import decode_data, encode_data
+from keras_probckpt.recipe.data import copy_data, decode_data, encode_data
 
 
 def through_the_files(values: dict[str, Any]) -> dict[str, Any]:
@@ -115,3 +116,45 @@ def test_a_file_that_names_code_is_refused(node: Any) -> None:
     """Whoever wrote it: this is a place for data only, and nothing is looked up."""
     with pytest.raises(MalformedRecipeError):
         decode_data({"state": node}, {}, where="training")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{"wait": [1, 2.5, None, True], "name": "a", "nan": float("inf")}, {"pair": (1, [2])}, {3: "not a word of JSON"}],
+    ids=["words", "tuple", "keys"],
+)
+def test_a_copy_is_what_the_value_was(value: Any) -> None:
+    """In every container of it, whatever its owner does to his own afterwards."""
+    copied, expected = copy_data(value, where="the state"), copy.deepcopy(value)
+
+    for container in [value, *value.values()]:
+        if isinstance(container, (dict, list)):
+            container.clear()
+
+    assert copied == expected
+
+
+def test_a_copy_has_arrays_of_its_own() -> None:
+    """Which a callback may go on adding to in place."""
+    array = np.arange(3.0)
+
+    copied = copy_data({"sum": array}, where="the state")
+    array += 1.0
+
+    assert copied["sum"].tolist() == [0.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("value", [{"lock": object()}, [object()]], ids=["dict", "list"])
+def test_what_cannot_be_written_is_not_copied_either(value: Any) -> None:
+    """It is refused where it is given, with its place."""
+    with pytest.raises(UnrecordableError, match="the state of the callback Own"):
+        copy_data(value, where="the state of the callback Own")
+
+
+def test_what_contains_itself_is_not_copied_forever() -> None:
+    """It has no end that could be written."""
+    value: list[Any] = []
+    value.append(value)
+
+    with pytest.raises(UnrecordableError, match="contains itself"):
+        copy_data(value, where="the state")

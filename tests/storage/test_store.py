@@ -2,18 +2,23 @@ from __future__ import annotations
 
 import pathlib
 import threading
+import time
+import weakref
+from collections.abc import Iterable
 
+import numpy as np
 import pytest
 
 from keras_probckpt.errors import (
     CheckpointWriteError,
 )
-from keras_probckpt.format.digest import digest_hex
+from keras_probckpt.format.digest import Buffer, digest_hex
 from keras_probckpt.format.manifest import decode_manifest
 from keras_probckpt.format.signature import KeyRing
 from keras_probckpt.records import FileRecord
 from keras_probckpt.storage.filesystem import LocalFileSystem
 from keras_probckpt.storage.store import CheckpointStore
+from tests.storage.held_filesystem import PATIENCE_SECONDS, HeldFileSystem
 from tests.storage.memory_filesystem import FaultyFileSystem, MemoryFileSystem
 from tests.storage.samples import (
     OTHER_KEYS,
@@ -75,10 +80,24 @@ def test_each_step_is_durable_before_the_next_relies_on_it(filesystem: MemoryFil
     ]
 
 
+class SlowDisk(HeldFileSystem):
+    """Another file system in which files are written at once, and durable after `release`."""
+
+    def write(self, name: str, chunks: Iterable[Buffer]) -> None:
+        """Create a file; see `FileSystem`."""
+        self._inner.write(name, chunks)
+
+    def sync(self, name: str) -> None:
+        """Make durable once it may be; see `FileSystem`."""
+        self._is_reached.set()
+        assert self._is_released.wait(PATIENCE_SECONDS)
+        self._inner.sync(name)
+
+
 LARGE = memoryview(bytes(range(256)) * 8192)
 
 
-def test_a_large_file_is_digested_while_it_is_synced(filesystem: MemoryFileSystem) -> None:
+def test_a_large_file_is_digested_while_it_is_written(filesystem: MemoryFileSystem) -> None:
     """By a second thread, which is gone when the commit is done."""
     before = threading.enumerate()
     store = CheckpointStore(filesystem, keys=OWN_KEYS)
@@ -89,6 +108,35 @@ def test_a_large_file_is_digested_while_it_is_synced(filesystem: MemoryFileSyste
     expected = FileRecord(size_bytes=1 + LARGE.nbytes, blake3=digest_hex(b"a" + LARGE))
     assert dict(committed.files) == {"model.safetensors": expected}
     assert bytes(store.read_file(store.open("large"), "model.safetensors")) == b"a" + LARGE
+
+
+@pytest.mark.parametrize("size", [10, 3 * 1024 * 1024], ids=["small", "large"])
+def test_what_is_written_and_digested_is_let_go_of_while_the_disk_still_writes(size: int) -> None:
+    """The old values of a training's variables are then free for its new ones."""
+    arrays = [np.full(size, number, np.uint8) for number in range(3)]
+    content = b"".join(array.tobytes() for array in arrays)
+    references = [weakref.ref(array) for array in arrays]
+    files: dict[str, list[Buffer]] = {"model.safetensors": [array.data for array in arrays]}
+    held = SlowDisk(MemoryFileSystem())
+    del arrays
+
+    committing = threading.Thread(
+        target=CheckpointStore(held, keys=OWN_KEYS).commit,
+        args=("step-1",),
+        kwargs={"manifest": manifest_of(1), "files": files},
+    )
+    committing.start()
+    held.wait_until_held()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while any(reference() is not None for reference in references) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    left = [reference() for reference in references]
+    held.release()
+    committing.join()
+
+    assert left == [None, None, None]
+    store = CheckpointStore(held, keys=OWN_KEYS)
+    assert bytes(store.read_file(store.open("step-1"), "model.safetensors")) == content
 
 
 def test_a_process_that_may_have_no_more_threads_commits_too(filesystem: MemoryFileSystem) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,48 @@ def test_a_process_without_a_seed_has_a_state_all_the_same() -> None:
     assert state["seed"] == 1
     assert global_seed() == 1
     put_back_random_state({**state, "keras": None, "tensorflow": None})
+
+
+def half_a_pair() -> None:
+    """Draw a normal deviate, of which numpy makes two: the other is kept."""
+    np.random.normal()  # noqa: NPY002 - the generator in question
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda: None,
+        lambda: np.random.rand(),  # noqa: NPY002, PLW0108 - the generator in question, looked up when it is called
+        lambda: np.random.seed(3),  # noqa: NPY002 - the generator in question
+        lambda: np.random.rand(2000),  # noqa: NPY002 - the generator in question
+        half_a_pair,
+        lambda: np.random.set_bit_generator(np.random.MT19937(3)),
+        lambda: np.random.set_bit_generator(np.random.PCG64(3)),
+    ],
+    ids=["nothing", "a number", "a seed", "many numbers", "half a pair", "another", "another kind"],
+)
+@pytest.mark.parametrize("is_a_deviate_kept", [False, True], ids=["none is kept", "one is kept"])
+def test_the_state_of_numpy_is_the_one_it_has_now(use: Callable[[], object], *, is_a_deviate_kept: bool) -> None:
+    """Though it is only taken anew where something was drawn since the last time."""
+    kept = np.random.get_bit_generator()
+
+    def now() -> str:
+        is_usual = isinstance(np.random.get_bit_generator(), np.random.MT19937)
+        return repr(np.random.get_state(legacy=is_usual))  # noqa: NPY002 - the generator in question
+
+    np.random.seed(1)  # noqa: NPY002 - the generator in question
+    if is_a_deviate_kept:
+        half_a_pair()
+    try:
+        for _ in range(2):
+            state = random_state()["numpy"]
+            assert repr(state) == now()
+            use()
+
+        state = random_state()["numpy"]
+        assert repr(state) == now()
+    finally:
+        np.random.set_bit_generator(kept)
 
 
 def test_the_same_seed_and_step_begin_the_same_numbers() -> None:

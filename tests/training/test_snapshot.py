@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import textwrap
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -11,8 +12,9 @@ import tensorflow as tf
 import tf_keras as tfk
 
 from keras_probckpt.errors import UnrecordableError
-from keras_probckpt.training.snapshot import snapshot_of
+from keras_probckpt.training.snapshot import VariableReader, snapshot_of
 from keras_probckpt.training.variables import find_variables
+from tests.conftest import FreshPython
 
 DTYPES = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
 DTYPES += ["float16", "float32", "float64", "complex64", "complex128"]
@@ -124,6 +126,69 @@ def test_what_is_done_to_a_variable_later_does_not_change_its_snapshot(change: s
     assert variable.numpy().tolist() != [1.0, 2.0, 3.0, 4.0]
     assert looked_at.tolist() == [1.0, 2.0, 3.0, 4.0]
     assert taken["not looked at"].tolist() == [1.0, 2.0, 3.0, 4.0]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_neither_does_what_is_done_in_the_same_way_as_before(change: str) -> None:
+    """TensorFlow changes a variable in place from its first sparse update on."""
+    variable = tf.Variable([1.0, 2.0, 3.0, 4.0])
+    reader = VariableReader({"v": variable})
+    CHANGES[change](variable)
+    before = variable.numpy().copy()
+
+    (taken,) = reader.read()
+    CHANGES[change](variable)
+
+    assert taken["v"].tolist() == before.tolist()
+    assert reader.read()[0]["v"].tolist() == variable.numpy().tolist()
+
+
+def test_groups_of_variables_are_read_at_one_moment_by_one_operation() -> None:
+    """What TensorFlow does around an operation takes longer than to take a reference."""
+    variables = {str(number): tf.Variable(float(number)) for number in range(5)}
+    reader = VariableReader(variables, {}, {"other": tf.Variable([True])})
+
+    first, none, other = reader.read()
+
+    assert [float(array) for array in first.values()] == [0.0, 1.0, 2.0, 3.0, 4.0]
+    assert (dict(none), other["other"].tolist()) == ({}, [True])
+    assert (first.size_bytes, none.size_bytes, other.size_bytes) == (20, 0, 1)
+    assert len(reader._reads) == 1
+
+
+def test_a_variable_that_may_have_values_of_several_shapes_is_read_as_it_is() -> None:
+    """With the size that it has then."""
+    variable = tf.Variable(tf.zeros((2, 3)), shape=tf.TensorShape(None))
+    reader = VariableReader({"v": variable})
+    variable.assign(tf.ones((4,)))
+
+    (taken,) = reader.read()
+
+    assert (taken["v"].tolist(), taken.size_bytes) == ([1.0] * 4, 16)
+
+
+def test_variables_of_several_devices_are_read_by_one_operation_each(fresh_python: FreshPython) -> None:
+    """An operation takes what is on its own device."""
+    program = """
+        import tensorflow as tf
+        tf.config.set_logical_device_configuration(
+            tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+        )
+        from keras_probckpt.training.snapshot import VariableReader
+        variables = {}
+        for number in range(4):
+            with tf.device(f"CPU:{number % 2}"):
+                variables[str(number)] = tf.Variable(float(number))
+        reader = VariableReader(variables)
+        taken, = reader.read()
+        for variable in variables.values():
+            variable.assign_add(1.0)
+        print(len(reader._reads), {path: float(array) for path, array in sorted(taken.items())})
+    """
+
+    printed = fresh_python("-c", textwrap.dedent(program)).stdout
+
+    assert printed.splitlines()[-1] == "2 {'0': 0.0, '1': 1.0, '2': 2.0, '3': 3.0}"
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,6 @@ class _Described:
     variables: ModelVariables
     hidden: Mapping[str, tf.Variable]
     counters: TraceCounters
-
     counter: tf.Variable
 
     @functools.cached_property
@@ -146,6 +145,7 @@ class LiveState:
         self._recipes = RecipeBook(builder=builder, builder_kwargs=builder_kwargs)
         self._inventory = VariableInventory()
         self._known: tuple[Sequence[Any], _Described] | None = None
+        self._read: tuple[ModelVariables | None, Sequence[tf.Variable]] = None, ()
 
     def take_values(self, model: tfk.Model) -> ModelValues:
         """Take the recipe of a model and the values of all its variables as they are now, without copying them.
@@ -207,7 +207,7 @@ class LiveState:
         depends_on = (model, found, compiled, counter, restored_paths(model), *used)
         if self._known is not None and _are_same(self._known[0], depends_on):
             return self._known[1]
-        used = used or variables_read(model)
+        used = used or self._variables_read(model, found)
         variables = (*found.model.values(), *found.optimizers.values())
         recipe = self._recipes.recipe_of(
             model,
@@ -228,6 +228,12 @@ class LiveState:
         # Another variable may come to be where only plain Python leads: there it is looked for each time.
         self._known = None if hidden or restored_paths(model) else (depends_on, described)
         return described
+
+    def _variables_read(self, model: tfk.Model, found: ModelVariables) -> Sequence[tf.Variable]:
+        """Find what a call of the model reads, which stands for what training uses in a loop of the user's own."""
+        if found is not self._read[0]:
+            self._read = found, variables_read(model)
+        return self._read[1]
 
     def put_back(
         self,

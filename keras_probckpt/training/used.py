@@ -1,7 +1,7 @@
 """Which variables training reads or sets, as TensorFlow itself notes it.
 
-A traced train step holds them in its graph. An eager one is watched: of each variable that is read or set, TensorFlow
-tells the default graph, if that wants to know.
+A traced train step holds them in its graph. An eager one is watched: of each variable that a function uses, TensorFlow
+tells the default graph, if that wants to know, and all other operations ask the variable for its handle.
 
 2026-11-26: a module of its own; what looks for the untracked variables among them is `hidden`.
 """

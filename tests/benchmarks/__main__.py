@@ -1,6 +1,7 @@
 """Measure what checkpoints cost, ours and others', and print a table of ratios.
 
-    python -m tests.benchmarks                                 # everything; some 40 minutes on two cores
+    python -m tests.benchmarks                                 # everything; more than an hour on two cores
+    python -m tests.benchmarks --few-tools                     # ours and .keras alone; some 25 minutes
     python -m tests.benchmarks --quick                         # the tiny model alone, to see that every part runs
     python -m tests.benchmarks --only stall,restore --json figures.json --markdown --picture stall.png
 
@@ -35,10 +36,11 @@ def parser() -> argparse.ArgumentParser:
     """Describe the arguments."""
     made = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Measure what checkpoints cost.")
     made.add_argument("--quick", action="store_true", help="the tiny model, two turns, no tools but ours and .keras")
+    made.add_argument("--few-tools", action="store_true", help="no tools but ours and .keras")
     made.add_argument("--only", type=lambda text: text.split(","), default=list(SECTIONS), help=", ".join(SECTIONS))
     made.add_argument("--models", type=lambda text: tuple(text.split(",")), help="of the section stall")
     made.add_argument("--json", type=pathlib.Path, help="write every figure to this file")
-    made.add_argument("--markdown", action="store_true", help="print the table as README.md shows it")
+    made.add_argument("--markdown", action="store_true", help="print the tables as README.md shows them")
     made.add_argument("--picture", type=pathlib.Path, help="draw stall against state size into this file")
     place = pathlib.Path("/var/tmp")  # noqa: S108 - the run makes a new directory in it; /tmp may be memory
     made.add_argument("--directory", type=pathlib.Path, default=place, help="where checkpoints go: a disk, not memory")
@@ -48,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
 def settings_for(arguments: argparse.Namespace, directory: pathlib.Path) -> Settings:
     """Choose how much is measured."""
     settings = Settings.quick(directory) if arguments.quick else Settings(directory=directory)
+    settings = dataclasses.replace(settings, has_peers=settings.has_peers and not arguments.few_tools)
     return dataclasses.replace(settings, scales=arguments.models) if arguments.models else settings
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import pathlib
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from keras_probckpt.training.versions import library_versions
 from tests.benchmarks.figures import Row
@@ -52,11 +52,35 @@ def table(rows: Iterable[Row]) -> str:
 
 
 def markdown(rows: Iterable[Row]) -> str:
-    """Lay the rows out as a Markdown table, each tool that was left out in a line below it."""
-    rows = list(rows)
-    lines = [HEADER[:-1], ("---",) * (len(HEADER) - 1), *(_cells(row)[:-1] for row in rows if row.values)]
-    left_out = [f"- Left out: {row.tool} on {row.model}: {row.note}." for row in rows if not row.values]
-    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", *left_out]).rstrip()
+    """Lay the rows out as README.md shows them: for each thing that was measured a table of tools by models."""
+    tables: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.values:
+            tables.setdefault(row.what, []).append(row)
+    return "\n\n".join(_table_of(what, found) for what, found in tables.items())
+
+
+def _table_of(what: str, rows: Sequence[Row]) -> str:
+    models, tools = (list(dict.fromkeys(getattr(row, name) for row in rows)) for name in ("model", "tool"))
+    cells = {(row.tool, row.model): _cell(row) for row in rows}
+    references = " or ".join(dict.fromkeys(row.reference for row in rows if row.ratio is not None))
+    lines = [
+        (what, *models),
+        ("---",) * (len(models) + 1),
+        *((tool, *(cells.get((tool, model), "") for model in models)) for tool in tools),
+    ]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{table}\n\nIn brackets: the ratio to {references}." if references else table
+
+
+def _cell(row: Row) -> str:
+    ratio = "" if row.ratio is None else f" ({row.ratio:.2g})"
+    budget = f", {row.budget.text}: {_verdict(row)}" if row.budget else ""
+    return f"{_shown(row.median or 0.0, row.unit)}{ratio}{budget}"
+
+
+def _verdict(row: Row) -> str:
+    return {True: "met", False: "**not met**", None: ""}[row.is_met]
 
 
 def to_json(rows: Iterable[Row], told: dict[str, str]) -> str:
@@ -66,8 +90,7 @@ def to_json(rows: Iterable[Row], told: dict[str, str]) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    verdict = {True: "met", False: "NOT met", None: ""}[row.is_met]
-    budget = f"{row.budget.text}: {verdict}" if row.budget else ""
+    budget = f"{row.budget.text}: {_verdict(row)}" if row.budget else ""
     if not row.values:
         return (row.model, row.what, row.tool, "", "", "", "", budget, row.note)
     low, high = min(row.values), max(row.values)

@@ -37,9 +37,12 @@ def _measure_one(name: str, settings: Settings) -> list[Row]:
     fresh: dict[str, Case] = {
         tool: functools.partial(run_fresh, "restore", tool, str(path)) for tool, path in paths.items()
     }
-    found, _ = in_turns(fresh, turns=settings.fresh_turns, limit_seconds=settings.limit_seconds, is_warmed_up=False)
+    found, left_out = in_turns(
+        fresh, turns=settings.fresh_turns, limit_seconds=settings.limit_seconds, is_warmed_up=False
+    )
     empty(directory)
-    return rows + _rows(name, FRESH, found, is_judged=False)
+    rows += _rows(name, FRESH, found, is_judged=False)
+    return rows + [Row(section=SECTION, model=name, tool=tool, what=FRESH, note=why) for tool, why in left_out.items()]
 
 
 def _built(
@@ -67,7 +70,7 @@ def _rows(name: str, what: str, found: dict[str, dict[str, list[float]]], *, is_
             tool=tool,
             what=what,
             values=tuple(values),
-            ratio=compared(values, seconds[READING]),
+            ratio=compared(values, seconds.get(READING)),
             reference=READING,
             budget=READING_BUDGET if is_judged and tool == OURS else None,
         )
@@ -78,8 +81,8 @@ def _rows(name: str, what: str, found: dict[str, dict[str, list[float]]], *, is_
         model=name,
         tool=OURS,
         what=f"{what}, .keras against ours",
-        values=tuple(seconds[OURS]),
-        ratio=compared(seconds[KERAS], seconds[OURS]),
+        values=tuple(seconds.get(OURS, ())),
+        ratio=compared(seconds.get(KERAS, []), seconds.get(OURS)),
         reference=OURS,
         budget=KERAS_BUDGET if is_judged else None,
     )

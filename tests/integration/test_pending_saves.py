@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import pathlib
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -12,11 +14,13 @@ import pytest
 import tensorflow as tf
 import tf_keras as tfk
 
-from keras_probckpt import list_checkpoints, verify_checkpoint
+from keras_probckpt import ProbCheckpoint, list_checkpoints, verify_checkpoint
 from keras_probckpt.training.assignment import put_back
 from keras_probckpt.training.snapshot import snapshot_of
 from keras_probckpt.training.variables import find_variables
 from tests.integration.held import digests_of, held_manager
+from tests.integration.tiny import X, Y, new_model
+from tests.storage.held_filesystem import PATIENCE_SECONDS
 
 WORDS = np.array([[0, 1], [2, 3], [4, 0], [1, 2]])
 TARGETS = np.ones((4, 1), "float32")
@@ -230,3 +234,39 @@ def test_the_best_goes_back_into_the_model_when_it_is_committed(run: pathlib.Pat
 
     assert digests_of(model) == at_the_call
     manager.close()
+
+
+class Remembers(tfk.callbacks.Callback):
+    """Has its epochs in one list, which it gives away as its state and goes on filling."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epochs: list[int] = []
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Fill it."""
+        self.epochs.append(epoch)
+
+    def get_state(self) -> list[int]:
+        """Give it away."""
+        return self.epochs
+
+    def set_state(self, state: list[int]) -> None:
+        """Take one."""
+        self.epochs = state
+
+
+def test_what_callbacks_know_is_of_the_moment_too(run: pathlib.Path) -> None:
+    """Theirs and tf_keras's own, though it is written down while they learn more."""
+    trained = threading.Event()
+    checkpoint = ProbCheckpoint(
+        run / "{epoch}", monitor="loss", rehearse=False, on_commit=[lambda _: trained.wait(PATIENCE_SECONDS)]
+    )
+    end = tfk.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: trained.set() if epoch == 2 else None)
+
+    new_model().fit(X, Y, batch_size=2, epochs=3, verbose=0, callbacks=[Remembers(), checkpoint, end])
+
+    for epoch in (1, 2, 3):
+        known = json.loads((run / f"{epoch}" / "training.json").read_text())["fit"]["callbacks"]
+        assert known["Remembers"] == list(range(epoch))
+        assert len(known["History"]["history"]["loss"]) == len(known["History"]["epoch"]) == epoch - 1

@@ -172,12 +172,14 @@ class _Digests:
         self._sizes_bytes[file] = _size_of(chunks)
         chunks.reverse()  # The end of a list is where taking out costs nothing.
         taken: list[Buffer] = []
+        taken_bytes = 0
         while chunks:
             yield chunks[-1]
+            taken_bytes += memoryview(chunks[-1]).nbytes
             taken.append(chunks.pop())
-            if not chunks or _size_of(taken) >= _SMALLEST_FOR_A_THREAD_BYTES:
+            if not chunks or taken_bytes >= _SMALLEST_FOR_A_THREAD_BYTES:
                 self._digest(state, taken)
-                taken = []
+                taken, taken_bytes = [], 0
 
     def records(self) -> dict[str, FileRecord]:
         """Give size and digest of each file, once all is written and the block has ended."""
@@ -197,8 +199,9 @@ class _Digests:
         try:
             while (item := self._written.get()) is not None:
                 state, chunks = item
+                chunks.reverse()
                 while chunks:
-                    state.update(chunks.pop(0))
+                    state.update(chunks.pop())
                 del item, state, chunks
         except BaseException as error:  # noqa: BLE001 - raised where the checkpoint is written
             self._failure = error

@@ -28,7 +28,8 @@ def run_fresh(*arguments: str) -> dict[str, float]:
     command = [sys.executable, "-m", "tests.benchmarks.fresh", *arguments]
     finished = subprocess.run(command, env={**os.environ, **_QUIET}, capture_output=True, text=True, check=False)
     if finished.returncode:
-        raise RuntimeError(f"{' '.join(arguments)} failed:\n{finished.stderr[-2000:]}")
+        *_, last_line = finished.stderr.strip().splitlines() or [f"exit code {finished.returncode}"]
+        raise RuntimeError(f"{' '.join(arguments)} failed: {last_line}")
     figures: dict[str, float] = json.loads(finished.stdout.splitlines()[-1])
     return figures
 

@@ -53,11 +53,13 @@ def table(rows: Iterable[Row]) -> str:
 
 def markdown(rows: Iterable[Row]) -> str:
     """Lay the rows out as README.md shows them: for each thing that was measured a table of tools by models."""
+    rows = list(rows)
     tables: dict[str, list[Row]] = {}
     for row in rows:
         if row.values:
             tables.setdefault(row.what, []).append(row)
-    return "\n\n".join(_table_of(what, found) for what, found in tables.items())
+    left_out = [f"- Left out: {row.tool} on {row.model}: {row.note}." for row in rows if not row.values and row.note]
+    return "\n\n".join([*(_table_of(what, found) for what, found in tables.items()), "\n".join(left_out)]).rstrip()
 
 
 def _table_of(what: str, rows: Sequence[Row]) -> str:
@@ -74,7 +76,7 @@ def _table_of(what: str, rows: Sequence[Row]) -> str:
 
 
 def _cell(row: Row) -> str:
-    ratio = "" if row.ratio is None else f" ({row.ratio:.2g})"
+    ratio = "" if row.ratio is None else f" ({row.ratio:.3g})"
     budget = f", {row.budget.text}: {_verdict(row)}" if row.budget else ""
     return f"{_shown(row.median or 0.0, row.unit)}{ratio}{budget}"
 

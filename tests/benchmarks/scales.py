@@ -119,7 +119,8 @@ class Trained:
         self.name = name
         self.scale = SCALES[name]
         self.model = self.scale.build()
-        self.model.compile("adam", loss=loss)
+        # So slow that the largest does not diverge on data without a pattern: a loss that is not finite has no best.
+        self.model.compile(tfk.optimizers.Adam(1e-5), loss=loss)
         rows = self.scale.batches * self.scale.batch_size
         generator = np.random.default_rng(0)
         self._x = generator.normal(size=(rows, self.scale.features)).astype("float32")

@@ -492,8 +492,8 @@ BUGS = (
     Bug(
         "the rest of a file is written and not digested",
         f"{STORAGE}/committing.py",
-        "            if not chunks or _size_of(taken) >= _SMALLEST_FOR_A_THREAD_BYTES:\n",
-        "            if _size_of(taken) >= _SMALLEST_FOR_A_THREAD_BYTES:\n",
+        "            if not chunks or taken_bytes >= _SMALLEST_FOR_A_THREAD_BYTES:\n",
+        "            if taken_bytes >= _SMALLEST_FOR_A_THREAD_BYTES:\n",
         ("tests/storage/test_store.py",),
     ),
     Bug(

@@ -269,4 +269,6 @@ def test_what_callbacks_know_is_of_the_moment_too(run: pathlib.Path) -> None:
     for epoch in (1, 2, 3):
         known = json.loads((run / f"{epoch}" / "training.json").read_text())["fit"]["callbacks"]
         assert known["Remembers"] == list(range(epoch))
-        assert len(known["History"]["history"]["loss"]) == len(known["History"]["epoch"]) == epoch - 1
+        # tf_keras's own history is called last.
+        assert known["History"]["epoch"] == list(range(epoch - 1))
+        assert len(known["History"]["history"].get("loss", ())) == epoch - 1

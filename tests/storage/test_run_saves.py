@@ -15,7 +15,7 @@ from keras_probckpt.errors import CheckpointWriteError, RunLockedError
 from keras_probckpt.records import CheckpointInfo
 from keras_probckpt.storage.filesystem import LocalFileSystem
 from keras_probckpt.storage.run import RunWriter, Save
-from tests.storage.held_filesystem import HeldFileSystem
+from tests.storage.held_filesystem import PATIENCE_SECONDS, HeldFileSystem
 from tests.storage.samples import files_of, manifest_of, names_in
 
 
@@ -135,6 +135,36 @@ def test_a_save_that_a_newer_one_supersedes_is_never_written(held: HeldFileSyste
 
     assert heard == [1, 4]
     assert names_in(writer.directory) == [".lock", "step-4"]
+    writer.close()
+
+
+def test_the_last_step_is_that_of_the_last_save_whether_it_is_written_or_not(held: HeldFileSystem) -> None:
+    """None before there is one."""
+    writer = writer_in(held)
+    before = writer.last_step
+    writer.submit(save_of(1))
+    held.wait_until_held()
+    writer.submit(save_of(3))
+    pending = writer.last_step
+    held.release()
+    writer.wait_until_finished()
+
+    assert (before, pending, writer.last_step) == (None, 3, 3)
+    writer.close()
+
+
+def test_whoever_asks_is_told_of_a_failure_at_once(held: HeldFileSystem) -> None:
+    """By the thread that writes, while the others go on."""
+    told = threading.Event()
+    writer = writer_in(held)
+    writer.call_on_failure(told.set)
+    (writer.directory / "step-1").write_text("mine")
+    held.release()
+
+    writer.submit(save_of(1))
+
+    assert told.wait(PATIENCE_SECONDS)
+    assert [type(failure) for failure in writer.take_failures()] == [CheckpointWriteError]
     writer.close()
 
 

@@ -139,6 +139,20 @@ def test_what_is_written_and_digested_is_let_go_of_while_the_disk_still_writes(s
     assert bytes(store.read_file(store.open("step-1"), "model.safetensors")) == content
 
 
+def test_what_cannot_be_digested_is_not_committed(filesystem: MemoryFileSystem) -> None:
+    """Though another thread finds that out: nothing is left of the checkpoint, nor of the thread."""
+    before = threading.enumerate()
+    with_gaps = LARGE[::2]
+
+    with pytest.raises(TypeError, match="contiguous"):
+        CheckpointStore(filesystem, keys=OWN_KEYS).commit(
+            "large", manifest=manifest_of(1), files={"model.safetensors": [with_gaps, LARGE]}
+        )
+
+    assert threading.enumerate() == before
+    assert filesystem.list_names() == []
+
+
 def test_a_process_that_may_have_no_more_threads_commits_too(filesystem: MemoryFileSystem) -> None:
     """As one that is about to end."""
     store = CheckpointStore(filesystem, keys=OWN_KEYS)

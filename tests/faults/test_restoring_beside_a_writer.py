@@ -23,11 +23,12 @@ from keras_probckpt.storage.catalog import verify_checkpoint
 from keras_probckpt.storage.run import RunWriter
 golden = pathlib.Path(sys.argv[1])
 info = verify_checkpoint(golden)
-files = {name: [(golden / name).read_bytes()] for name in info.files}
+contents = {name: (golden / name).read_bytes() for name in info.files}
 writer = RunWriter(pathlib.Path("run").absolute())
 writer.open()
 for step in itertools.count(1):
     manifest = dataclasses.replace(info, run=writer.run, run_number=1, step=step, logs={"loss": 1.0 / step})
+    files = {name: [content] for name, content in contents.items()}
     writer.commit("best" if step % 2 else f"step-{step}", manifest=manifest, files=files)
     for old in writer.infos[:-2]:
         writer.remove(old)

@@ -539,13 +539,6 @@ BUGS = (
         ("tests/training/test_hidden.py", "tests/integration/test_pending_saves.py"),
     ),
     Bug(
-        "variables of other shapes are not described anew",
-        "keras_probckpt/manager/live_state.py",
-        "        depends_on = (model, found, compiled,",
-        "        depends_on = (model, compiled,",
-        ("tests/integration",),
-    ),
-    Bug(
         "a cut epoch forgets in what order it began",
         "keras_probckpt/manager/fit_state.py",
         "            self._python_at_epoch = resume.python_at_epoch\n",

@@ -71,7 +71,7 @@ def _copied(value: Any) -> Any:
         return value
     if kind is list:
         return [_copied(item) for item in value]
-    if kind is not dict:
+    if kind is not dict or not set(map(type, value)) <= WORDS:
         raise TypeError(kind)
     return {key: _copied(item) for key, item in value.items()}
 

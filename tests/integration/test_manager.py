@@ -202,3 +202,31 @@ def test_a_step_that_goes_back_is_refused(run: pathlib.Path) -> None:
             manager.save(3)
 
     assert names_in(run) == ["step-0000000005"]
+
+
+WEIGHT = tf.Variable(2.0)
+PARTS: list[str] = []
+
+
+def loss_in_parts(y: Any, prediction: Any) -> Any:
+    """Find a variable in the module, but only where a part asks for it."""
+    return -prediction.log_prob(y) * (WEIGHT if PARTS else 1.0)
+
+
+def test_a_variable_that_only_a_later_trace_uses_is_saved_from_then_on(run: pathlib.Path) -> None:
+    """What saves have in common is found anew when the train step is."""
+    model = new_model()
+    model.compile("sgd", loss_in_parts)
+    found = []
+    with CheckpointManager(model, run, save_top_k=-1, rehearse=False) as manager:
+        for step in (1, 2):
+            model.fit(X, Y, verbose=0)
+            manager.save(step)
+            manager.wait_until_finished()
+            info = list_checkpoints(run)[step - 1]
+            found.append("hidden~/" in (info.path / "recipe.json").read_text())
+            PARTS.append("the weight")
+            model.make_train_function(force=True)
+    PARTS.clear()
+
+    assert found == [False, True]

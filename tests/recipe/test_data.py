@@ -144,7 +144,7 @@ def test_a_copy_has_arrays_of_its_own() -> None:
     assert copied["sum"].tolist() == [0.0, 1.0, 2.0]
 
 
-@pytest.mark.parametrize("value", [{"lock": object()}, [object()]], ids=["dict", "list"])
+@pytest.mark.parametrize("value", [{"lock": object()}, [object()], {object(): 1}], ids=["dict", "list", "key"])
 def test_what_cannot_be_written_is_not_copied_either(value: Any) -> None:
     """It is refused where it is given, with its place."""
     with pytest.raises(UnrecordableError, match="the state of the callback Own"):

@@ -532,13 +532,6 @@ BUGS = (
         ("tests/integration/test_save_errors.py", "-k", "hooks"),
     ),
     Bug(
-        "variables that a later step uses are not looked for",
-        "keras_probckpt/manager/live_state.py",
-        "restored_paths(model), *used)\n",
-        "restored_paths(model))\n",
-        ("tests/integration/test_manager.py", "-k", "later_trace"),
-    ),
-    Bug(
         "a cut epoch forgets in what order it began",
         "keras_probckpt/manager/fit_state.py",
         "            self._python_at_epoch = resume.python_at_epoch\n",

@@ -172,10 +172,10 @@ def rank(infos: Iterable[AnyCheckpoint], objective: Objective) -> list[AnyCheckp
     First comes `best_of` them, then the others by score, of equals the later first. Those without a score are left out.
     """
     infos = in_order(infos)
-    best = best_of(infos, objective)
     sign = 1 if objective.mode == "min" else -1
     scored = [(score, info) for info in reversed(infos) if (score := score_of(info, objective)) is not None]
     by_score = [info for _, info in sorted(scored, key=lambda pair: sign * pair[0])]
+    best = best_of(infos, objective) if objective.min_delta else next(iter(by_score), None)
     return [] if best is None else [best, *(info for info in by_score if info is not best)]
 
 

@@ -132,8 +132,9 @@ def _wanted(
     milestones = [info for info in infos if _is_milestone(retention, epoch=info.epoch, batch=info.batch)]
     if objective is None or retention.save_top_k == 0:
         return [*newest, *milestones]
-    top = rank(infos, objective)[: retention.save_top_k]
-    return _with_same_best([*top, *newest, *milestones], infos=infos, objective=objective)
+    wanted = [*rank(infos, objective)[: retention.save_top_k], *newest, *milestones]
+    # Without a min_delta the best of all is the best of any that it is among.
+    return _with_same_best(wanted, infos=infos, objective=objective) if objective.min_delta else wanted
 
 
 def _newest(infos: Sequence[AnyCheckpoint], count: int) -> list[AnyCheckpoint]:

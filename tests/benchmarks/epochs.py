@@ -19,7 +19,7 @@ def measure(settings: Settings) -> list[Row]:
     cases: dict[str, Case] = {NOTHING: lambda: {"fit": seconds_of(lambda: subject.fit(settings.epochs))}}
     for tool in tools:
         cases[tool] = lambda tool=tool: _train(subject, tool, settings)
-    found, left_out = in_turns(cases, turns=settings.turns, limit_seconds=settings.limit_seconds)
+    found, left_out = in_turns(cases, turns=settings.long_turns, limit_seconds=settings.limit_seconds)
     rows = [
         Row(
             section=SECTION,

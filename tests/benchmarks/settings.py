@@ -19,6 +19,8 @@ class Settings:
         fresh_turns: Repetitions of what takes a process of its own.
         has_peers: Whether to measure more than ours and `.keras`.
         epochs: Of the long training of the tiny model.
+        long_turns: Repetitions of that. There are machines where a `fit` of its short epochs now and then takes 1.5 to
+            two times as long from its first epoch to its last, with a callback or without.
         largest: The model that bytes, memory and reading are measured on.
         counts: Numbers of checkpoints to list.
         limit_seconds: What one turn of one tool may take.
@@ -30,6 +32,7 @@ class Settings:
     fresh_turns: int = 5
     has_peers: bool = True
     epochs: int = 500
+    long_turns: int = 11
     largest: str = "large"
     counts: tuple[int, ...] = (10, 1_000, 10_000)
     limit_seconds: float = 90.0
@@ -44,6 +47,7 @@ class Settings:
             fresh_turns=1,
             has_peers=False,
             epochs=20,
+            long_turns=2,
             largest="tiny",
             counts=(10, 100),
         )

@@ -323,7 +323,7 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Save if a number of batches or an interval of time is up, or if a signal asks the process to stop."""
         self._running_manager._surface_failures()
-        if self._fit.is_answered(batch):
+        if self._fit.pass_over(batch):
             return
         elapsed = time.monotonic() - self._saved_at_seconds
         self._progress, is_due = after_batch(self._schedule, self._progress, batch=batch, seconds_since_save=elapsed)

@@ -205,10 +205,14 @@ class FitResume:
         self._answered_batch = data_handler._current_step + data_handler.step_increment
         return self._model.get_metrics_result()
 
-    def is_answered(self, batch: int) -> bool:
-        """Tell, once, that a batch was not trained but only stands for the end of an epoch that was over."""
-        is_answered, self._answered_batch = batch == self._answered_batch, None
-        return is_answered
+    def pass_over(self, batch: int) -> bool:
+        """Pass over a batch that was not trained but only stands for the end of an epoch that was over.
+
+        Returns:
+            Whether it is that one. There is one at most.
+        """
+        is_passed, self._answered_batch = batch == self._answered_batch, None
+        return is_passed
 
     def _say_what_changed(self, changed: Mapping[str, tuple[Any, Any]]) -> None:
         for name, (old, new) in changed.items():

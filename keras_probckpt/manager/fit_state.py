@@ -126,14 +126,21 @@ class FitState:
             seed_order(self._order_seeds[-1])
         self._python_at_epoch = None if self._are_arrays else python_state()
 
-    def is_answered(self, batch: int) -> bool:
-        """Tell, once, that a batch was not trained but only stands for the end of an epoch that was over.
+    def pass_over(self, batch: int) -> bool:
+        """Pass over a batch that was not trained but only stands for the end of an epoch that was over.
 
         The other callbacks have had its hooks before: what they know is put back once they have had them again.
+
+        Args:
+            batch: Index of the batch that has ended.
+
+        Returns:
+            Whether it is that one.
         """
-        if self._resume is None or not self._resume.is_answered(batch):
+        resume = self._resume
+        if resume is None or not resume.pass_over(batch):
             return False
-        self.call_after_others(self._resume.put_back_callbacks)
+        self.call_after_others(resume.put_back_callbacks)
         return True
 
     def step(self, batches: int) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 
 from keras_probckpt.format.digest import Buffer
 from keras_probckpt.storage.filesystem import FileSystem, aligned_buffer
+from tests.storage.passing_filesystem import PassingFileSystem
 
 
 @dataclasses.dataclass(eq=False)
@@ -162,7 +163,7 @@ class PowerCutError(BaseException):
     """The process is no more: nothing in it can catch this and go on."""
 
 
-class FaultyFileSystem:
+class FaultyFileSystem(PassingFileSystem):
     """Another file system that keeps a log of what changes it, and fails at one of those operations.
 
     Args:
@@ -183,7 +184,7 @@ class FaultyFileSystem:
         error: BaseException | None = None,
         part: float = 0.5,
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._fails_at = fails_at
         self._dies = dies
         self._part = part
@@ -214,26 +215,6 @@ class FaultyFileSystem:
     def remove(self, name: str) -> None:
         """Delete; see `FileSystem`."""
         self._do(f"remove {name}", lambda: self._inner.remove(name), partly=lambda part: self._remove_part(name, part))
-
-    def list_names(self, name: str = "") -> list[str]:
-        """Name what is there; see `FileSystem`."""
-        return self._inner.list_names(name)
-
-    def read(self, name: str, *, limit_bytes: int) -> bytes:
-        """Give the bytes; see `FileSystem`."""
-        return self._inner.read(name, limit_bytes=limit_bytes)
-
-    def read_buffer(self, name: str, *, size_bytes: int, start: int = 0, stop: int | None = None) -> memoryview:
-        """Give the bytes in fresh memory; see `FileSystem`."""
-        return self._inner.read_buffer(name, size_bytes=size_bytes, start=start, stop=stop)
-
-    def free_bytes(self) -> int | None:
-        """Tell what is free; see `FileSystem`."""
-        return self._inner.free_bytes()
-
-    def describe(self, name: str = "") -> str:
-        """Name a place; see `FileSystem`."""
-        return self._inner.describe(name)
 
     def _remove_part(self, name: str, part: float) -> None:
         names = sorted(self._inner.list_names(name))

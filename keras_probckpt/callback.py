@@ -356,6 +356,7 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
         self._fit.end(self.model)
         with contextlib.ExitStack() as stack:
             stack.callback(self._signals.pass_on)
+            stack.callback(manager.call_on_failure, None)
             stack.push(manager)
             manager.wait_until_finished()
             self._restore_best()
@@ -370,6 +371,7 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
         self._fit.abandon()
         with contextlib.ExitStack() as stack:
             stack.callback(self._signals.pass_on)
+            stack.callback(manager.call_on_failure, None)
             manager.close(raises=False)
             self._restore_best()
 
@@ -414,10 +416,9 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
 
     def _stop_for(self, signals: str) -> None:
         """Pass signals on once all is on disk, and go on if they let the process live."""
-        manager = self._running_manager
-        manager.wait_until_finished()
+        self.wait_until_finished()
         _logger.warning(
-            "%s came: training was saved in %s, and the signal is passed on.", signals, manager._newest_path
+            "%s came: the newest checkpoint is %s, and the signal is passed on.", signals, self.last_model_path
         )
         self._signals.pass_on()
         self._signals.watch()

@@ -289,16 +289,18 @@ class CheckpointManager:
         if not self._save_on_background:
             self._surface_failures()
         if self._rehearsal.is_due(recipe):
-            self._rehearse(recipe)
+            self._rehearse(recipe, name=name, step=step)
         return True
 
-    def _rehearse(self, recipe: Recipe) -> None:
+    def _rehearse(self, recipe: Recipe, *, name: str, step: int) -> None:
         self.wait_until_finished()
-        if self.latest is not None:  # A save that failed was warned of.
-            self._rehearsal.try_out(self.model, self._reader(self.latest), recipe)
+        latest = self.latest
+        # One that failed was warned of; one that no rule wants is gone again. Then the next is tried.
+        if latest is not None and (latest.name, latest.step) == (name, step):
+            self._rehearsal.try_out(self.model, self._reader(latest), recipe)
 
-    def call_on_failure(self, function: Callable[[], None]) -> None:
-        """Have a function called as soon as a save has failed, by the thread that it failed in."""
+    def call_on_failure(self, function: Callable[[], None] | None) -> None:
+        """Have a function, or none, called as soon as a save has failed, by the thread that it failed in."""
         self._writer.call_on_failure(function)
 
     def wait_until_finished(self) -> None:

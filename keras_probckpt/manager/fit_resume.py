@@ -148,6 +148,11 @@ class FitResume:
             return done, steps - 1
         return done, self._batch
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether all that there is to put back was: a second epoch has begun."""
+        return self._epochs_begun > 1
+
     def begin_epoch(self) -> bool:
         """At the begin of each epoch: the first gets its data and metrics back, arrays a new order for the second.
 

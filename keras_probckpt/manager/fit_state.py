@@ -118,6 +118,8 @@ class FitState:
         self._metrics_of_epoch = None
         resume = self._resume
         is_within_epoch = resume is not None and resume.begin_epoch()
+        if resume is not None and resume.is_finished:
+            self._resume = None
         if resume is not None and is_within_epoch:
             self.call_after_others(resume.put_back_callbacks)
             self._python_at_epoch = resume.python_at_epoch
@@ -166,18 +168,19 @@ class FitState:
 
     def end(self, model: tfk.Model) -> None:
         """Keep the history of a fit that is over."""
-        self._give_back_order()
+        self._let_go()
         history = getattr(model, "history", None)
         if history is not None:
             self._histories.append(callback_states([history])()["History"])
 
     def abandon(self) -> None:
         """Forget a fit that an error ended: begun again, it is the same one."""
-        self._give_back_order()
+        self._let_go()
         self._number -= 1
         self._metrics_of_epoch = None
 
-    def _give_back_order(self) -> None:
+    def _let_go(self) -> None:
+        self._resume = self._after_others.pending = None
         if self._order is not None:
             self._order.give_back()
             self._order = None

@@ -145,7 +145,7 @@ class LiveState:
         self._recipes = RecipeBook(builder=builder, builder_kwargs=builder_kwargs)
         self._inventory = VariableInventory()
         self._known: tuple[Sequence[Any], _Described] | None = None
-        self._read: tuple[ModelVariables | None, Sequence[tf.Variable]] = None, ()
+        self._read: tuple[ModelVariables, Any, Sequence[tf.Variable]] | None = None
 
     def take_values(self, model: tfk.Model) -> ModelValues:
         """Take the recipe of a model and the values of all its variables as they are now, without copying them.
@@ -203,8 +203,9 @@ class LiveState:
     def _describe(self, model: tfk.Model) -> _Described:
         """Describe a model; at once where nothing has changed that its description follows from."""
         found, used = self._inventory.find(model), used_variables(model)
-        compiled, counter = getattr(model, "_compile_config", None), model._train_counter
-        depends_on = (model, found, compiled, counter, restored_paths(model), *used)
+        compiled, called = getattr(model, "_compile_config", None), model._saved_model_arg_spec
+        counter = model._train_counter
+        depends_on = (model, found, compiled, called, counter, restored_paths(model), *used)
         if self._known is not None and _are_same(self._known[0], depends_on):
             return self._known[1]
         used = used or self._variables_read(model, found)
@@ -212,7 +213,7 @@ class LiveState:
         recipe = self._recipes.recipe_of(
             model,
             paths=(*found.model, *found.optimizers),
-            find_layers=lambda: find_layers(model),
+            layers=find_layers(model),
             find_others=lambda: find_hidden_layers(model, variables, used),
         )
         all_found, paths = with_recipe_variables(found, dict(enumerate(recipe.variables)))
@@ -231,9 +232,10 @@ class LiveState:
 
     def _variables_read(self, model: tfk.Model, found: ModelVariables) -> Sequence[tf.Variable]:
         """Find what a call of the model reads, which stands for what training uses in a loop of the user's own."""
-        if found is not self._read[0]:
-            self._read = found, variables_read(model)
-        return self._read[1]
+        called = model._saved_model_arg_spec
+        if self._read is None or self._read[0] is not found or self._read[1] is not called:
+            self._read = found, called, variables_read(model)
+        return self._read[2]
 
     def put_back(
         self,

@@ -18,7 +18,15 @@ from keras_probckpt.recipe.codec import Decoder, Encoder, Node, field
 from keras_probckpt.recipe.construction import call
 from keras_probckpt.recipe.known import known_name
 
-__all__ = ["Signature", "call_signature", "make_calls", "record_calls", "recorded_signatures", "symbolic_call"]
+__all__ = [
+    "Signature",
+    "call_signature",
+    "make_calls",
+    "record_calls",
+    "recorded_signatures",
+    "set_losses",
+    "symbolic_call",
+]
 
 # Arguments and keyword arguments, a `tf.TensorSpec` for each tensor.
 Signature = tuple[list[Any], dict[str, Any]]
@@ -132,10 +140,15 @@ def symbolic_call(layer: tfk.layers.Layer, args: Sequence[Any], kwargs: Mapping[
         return layer(*placeholders, **keywords)
 
 
+def set_losses(layer: tfk.layers.Layer, losses: list[Any]) -> None:
+    """Set the losses that a layer has collected, and not as an attribute that Keras would track from then on."""
+    object.__setattr__(layer, "_losses", losses)
+
+
 def _forget_losses(layer: tfk.layers.Layer) -> None:
     """Drop the losses that symbolic calls left: they mean nothing, and would keep the graph alive."""
     for part in layer._flatten_layers():
-        part._losses = [loss for loss in part._losses if not isinstance(getattr(loss, "graph", None), _FuncGraph)]
+        set_losses(part, [loss for loss in part._losses if not isinstance(getattr(loss, "graph", None), _FuncGraph)])
         part._thread_local._eager_losses = []
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras as tfk
 
-from keras_probckpt.recipe.calls import call_signature, symbolic_call
+from keras_probckpt.recipe.calls import call_signature, set_losses, symbolic_call
 from keras_probckpt.recipe.codec import Node
 
 __all__ = ["describe_output", "output_differences", "untouched", "variables_read"]
@@ -64,7 +64,7 @@ def untouched(model: tfk.layers.Layer) -> Iterator[None]:
         yield
     finally:
         for layer, kept, kept_eager in zip(layers, losses, eager_losses, strict=True):
-            layer._losses = kept
+            set_losses(layer, kept)
             layer._thread_local._eager_losses = kept_eager
         for generator, seed in zip(generators, seeds, strict=True):
             generator._seed = seed

@@ -17,7 +17,7 @@ from keras_probckpt.errors import MalformedRecipeError, UnsupportedModelError, U
 from keras_probckpt.format.requirements import requirements_of, variables_of
 from keras_probckpt.recipe.arguments import CallArguments
 from keras_probckpt.recipe.builder import BuilderCall, recorded_builder
-from keras_probckpt.recipe.calls import Signature, make_calls, record_calls, recorded_signatures
+from keras_probckpt.recipe.calls import Signature, call_signature, make_calls, record_calls, recorded_signatures
 from keras_probckpt.recipe.codec import TAG, Decoder, Node, field
 from keras_probckpt.recipe.compare import describe_output, output_differences
 from keras_probckpt.recipe.compiling import compile_arguments, compile_as_recorded, record_compile
@@ -124,21 +124,25 @@ class RecipeBook:
         model: tfk.Model,
         *,
         paths: Sequence[str],
-        find_layers: Callable[[], Mapping[str, tfk.layers.Layer]],
+        layers: Mapping[str, tfk.layers.Layer],
         find_others: Callable[[], Mapping[str, tfk.layers.Layer]] = dict,
     ) -> Recipe:
-        """Describe a model; at once where it has the same variables and was not compiled anew since the last time.
+        """Describe a model; at once where nothing of this has changed since the last time.
+
+        That is: its layers, which of them are trained, its variables, and whether it was called or compiled anew.
 
         Args:
             model: The live model.
             paths: Paths of its variables and its optimizers'.
-            find_layers: Returns the layers by path, as `describe` takes them.
-            find_others: Likewise, those that the model does not track.
+            layers: The layers by path, as `describe` takes them.
+            find_others: Returns those that the model does not track, likewise.
         """
-        depends_on = (model, tuple(paths), getattr(model, "_compile_config", None))
+        parts = [(path, layer, layer._trainable) for path, layer in layers.items()]
+        was_called = call_signature(model) is not None
+        depends_on = (parts, tuple(paths), was_called, getattr(model, "_compile_config", None))
         if self._known is None or self._known[0] != depends_on:
-            layers, others, kwargs = find_layers(), find_others(), self._builder_kwargs
-            recipe = describe(model, layers, others=others, builder=self._builder, builder_kwargs=kwargs)
+            kwargs = self._builder_kwargs
+            recipe = describe(model, layers, others=find_others(), builder=self._builder, builder_kwargs=kwargs)
             self._known = depends_on, recipe
         return self._known[1]
 

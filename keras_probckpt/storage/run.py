@@ -179,8 +179,8 @@ class RunWriter:
         """
         self._background.submit(save, do=self._write, choose_wanted=self._choose_wanted)
 
-    def call_on_failure(self, function: Callable[[], None]) -> None:
-        """Have a function called whenever a save has failed, by the thread that it failed in."""
+    def call_on_failure(self, function: Callable[[], None] | None) -> None:
+        """Have a function, or none, called whenever a save has failed, by the thread that it failed in."""
         self._background.on_failure = function
 
     def take_failures(self) -> list[BaseException]:

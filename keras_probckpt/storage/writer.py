@@ -7,8 +7,10 @@ import contextlib
 import dataclasses
 import logging
 import os
+import sys
 import threading
 import time
+import traceback
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, Protocol, TypeVar
@@ -61,11 +63,11 @@ class BackgroundWriter(Generic[AnyJob]):
         is_background: Whether to work in a thread. Otherwise `submit` does the job itself, by the same code.
 
     Attributes:
-        on_failure: Called whenever a job has failed, by the thread that it failed in.
+        on_failure: Called whenever a job has failed, by the thread that it failed in; None for nothing.
     """
 
     def __init__(self, *, is_background: bool) -> None:
-        self.on_failure: Callable[[], None] = lambda: None
+        self.on_failure: Callable[[], None] | None = None
         self._failures: list[BaseException] = []
         self._is_background = is_background
         self._set_up()
@@ -112,12 +114,15 @@ class BackgroundWriter(Generic[AnyJob]):
         """
 
         def is_placed() -> bool:
-            tasks = [*self._waiting, _Task(job, do)]
+            waiting = self._waiting
+            tasks = [*waiting, _Task(job, do)]
             if self.unfinished:
                 wanted = {id(wanted) for wanted in choose_wanted([task.job for task in tasks])}
                 tasks = [task for task in tasks if id(task.job) in wanted]
             has_room = len(tasks) <= _MOST_WAITING and _size_bytes(tasks) <= _LIMIT_WAITING_BYTES
             is_alone = self._writing is None and len(tasks) <= 1
+            if self._waiting is not waiting:  # A signal handler came in between, and waited until they were done.
+                return is_placed()
             if has_room or is_alone:
                 self._waiting = tasks
             return has_room or is_alone
@@ -134,7 +139,7 @@ class BackgroundWriter(Generic[AnyJob]):
         Raises:
             RuntimeError: If it is called from within a job.
         """
-        self._wait_until(lambda: not self.unfinished)
+        self._wait_until(lambda: not self.unfinished and self._worker is None)
         for thread in self._threads:
             thread.join()
         self._threads = []
@@ -200,8 +205,10 @@ class BackgroundWriter(Generic[AnyJob]):
                 self._attempt(task)
                 del task  # what it holds is freed before the rest, not after
         finally:
-            with self._changed:
-                if self._worker is this:
+            # Mostly it has said already that it is not at work. To end it then needs no lock: who waits for its end may
+            # hold that, as a signal handler does that came while its own thread held it.
+            if self._worker is this:
+                with self._changed:
                     self._worker = None
                     self._changed.notify_all()
 
@@ -210,7 +217,7 @@ class BackgroundWriter(Generic[AnyJob]):
             if self._writing is None:
                 while self._waiting and not self._hurries and (rest := self._rest_seconds()) > 0.0:
                     self._changed.wait(rest)
-                self._writing = self._waiting.pop(0) if self._waiting else None
+                self._writing, self._waiting = (self._waiting[0], self._waiting[1:]) if self._waiting else (None, [])
             if self._writing is None:
                 # Together with the look: a job that is submitted after it finds nobody at work.
                 self._worker = None
@@ -221,18 +228,22 @@ class BackgroundWriter(Generic[AnyJob]):
         return self._rests_until_seconds - time.monotonic()
 
     def _attempt(self, task: _Task[AnyJob]) -> None:
-        start_seconds = time.thread_time()
+        handled = sys.exc_info()[1]
+        start_seconds, failures = time.thread_time(), []
         try:
             task.do(task.job)
         except BaseException as error:  # noqa: BLE001 - it is raised where training is, an interrupt too
-            with self._changed:
-                self._failures.append(error)
-            self.on_failure()
+            _let_go(error, until=handled)
+            failures = [error]
         rest_seconds = min(_RESTS_PER_WORK * (time.thread_time() - start_seconds), _LONGEST_REST_SECONDS)
         with self._changed:
+            self._failures += failures
             self._writing = None
             self._rests_until_seconds = time.monotonic() + rest_seconds
             self._changed.notify_all()
+        on_failure = self.on_failure  # Of another thread, which may set it to None.
+        if failures and on_failure is not None:
+            on_failure()
 
     def _forget(self) -> None:
         """Own nothing in a forked child: jobs, failures and the thread are the parent's."""
@@ -253,6 +264,18 @@ _writers: weakref.WeakSet[BackgroundWriter[Any]] = weakref.WeakSet()
 
 def _size_bytes(tasks: Iterable[_Task[Any]]) -> int:
     return sum(task.job.size_bytes for task in tasks)
+
+
+def _let_go(error: BaseException | None, *, until: BaseException | None) -> None:
+    """Let go of what the functions held that an error went through: its traceback would keep a whole state alive.
+
+    Args:
+        error: The error; those that led to it are followed too.
+        until: One that was being handled before, which is not of our functions.
+    """
+    while error is not None and error is not until:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def finish_all() -> None:

@@ -76,11 +76,14 @@ def _own_sources(parent: Any) -> list[Any]:
         return list(getattr(items, "_storage", items))
     if isinstance(items, dict):
         return [*items.keys(), *items.values()]
-    sources = list(getattr(parent, "_self_unconditional_checkpoint_dependencies", ()))
+    # An optimizer that wraps another, as the one that scales a loss, has the other's.
+    sources = list(getattr(parent, "_unconditional_checkpoint_dependencies", ()))
     if isinstance(parent, tfk.layers.Layer):
         sources += [*parent._trainable_weights, *parent._non_trainable_weights, *parent._self_tracked_trackables]
+        sources.append(parent._trainable)  # Of this the recipe follows.
     if isinstance(parent, OPTIMIZERS):
-        sources.extend(getattr(parent, "_index_dict", ()))
-        for slots in getattr(parent, "_slots", {}).values():
+        inner = getattr(parent, "inner_optimizer", parent)
+        sources.extend(getattr(inner, "_index_dict", ()))
+        for slots in getattr(inner, "_slots", {}).values():
             sources.extend(slots.values())
     return sources

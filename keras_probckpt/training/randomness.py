@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import array
 import ctypes
+import functools
 import hashlib
 import random
+import struct
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -119,8 +121,7 @@ def _numpy_state() -> Any:
     """Take the state of numpy's generator; at once where nobody has drawn from it since the last time.
 
     numpy copies the 624 words of a Mersenne Twister one by one, which takes a good part of the time of a save. They are
-    compared here where they lie. A normal deviate that is kept for the next draw is not among them: a state with one is
-    taken anew each time.
+    compared here where they lie, and so is the normal deviate that is kept for the next draw.
 
     Source: `state_address` of numpy's bit generators, and its `mt19937.h`: the words, then the place among them.
     """
@@ -128,15 +129,37 @@ def _numpy_state() -> Any:
     generator = np.random.get_bit_generator()  # type: ignore[attr-defined] # numpy's stubs lack it
     if not isinstance(generator, np.random.MT19937):
         return np.random.get_state(legacy=False)  # noqa: NPY002 - the generator that others draw from
-    memory = ctypes.string_at(generator.ctypes.state_address, _MT19937_BYTES)
+    place_of_deviate = _place_of_deviate()
+    if place_of_deviate is None:
+        return np.random.get_state()  # noqa: NPY002 - the generator that others draw from
+    owner: Any = np.random.get_state
+    deviate = ctypes.string_at(id(owner.__self__) + place_of_deviate, ctypes.sizeof(ctypes.c_double))
+    memory = ctypes.string_at(generator.ctypes.state_address, _MT19937_BYTES) + deviate
     known = _known_numpy_state
     if known is not None and known[0] is generator and known[1] == memory:
         return known[2]
     state: Any = np.random.get_state()  # noqa: NPY002 - the generator that others draw from
-    _, words, place, has_deviate, _ = state
-    is_as_described = memory == words.tobytes() + int(place).to_bytes(4, sys.byteorder)
-    _known_numpy_state = (generator, memory, state) if is_as_described and not has_deviate else None
+    _, words, place, _, kept = state
+    is_as_described = memory == words.tobytes() + int(place).to_bytes(4, sys.byteorder) + struct.pack("d", kept)
+    _known_numpy_state = (generator, memory, state) if is_as_described else None
     return state
+
+
+@functools.cache
+def _place_of_deviate() -> int | None:
+    """Find where an object of numpy's legacy generator holds the deviate for the next draw, 0.0 where it has none.
+
+    Returns:
+        Bytes from the begin of the object; None where it is not found, as in another Python than CPython.
+    """
+    if sys.implementation.name != "cpython":
+        return None
+    mark = 0.6180339887498949
+    probe: Any = np.random.RandomState(0)
+    name, words, place, _, _ = probe.get_state()
+    probe.set_state((name, words, place, 1, mark))
+    place_of_deviate = ctypes.string_at(id(probe), type(probe).__basicsize__).find(struct.pack("d", mark))
+    return None if place_of_deviate < 0 else place_of_deviate
 
 
 def packed_random_state(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,12 +3,13 @@ from __future__ import annotations
 import pathlib
 from typing import Any
 
+import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras as tfk
 
-from keras_probckpt import CheckpointManager, list_checkpoints, restore_best, restore_latest
+from keras_probckpt import CheckpointManager, ProbModelMixin, list_checkpoints, restore_best, restore_latest
 from keras_probckpt.errors import CheckpointNotFoundError
 from tests.integration.tiny import X, Y, names_in, new_model, weights_of
 
@@ -230,3 +231,94 @@ def test_a_variable_that_only_a_later_trace_uses_is_saved_from_then_on(run: path
     PARTS.clear()
 
     assert found == [False, True]
+
+
+def test_a_layer_that_is_frozen_between_two_saves_comes_back_frozen(run: pathlib.Path) -> None:
+    """A loop of one's own compiles nothing anew for it."""
+    loop = Loop()
+    with CheckpointManager(loop.model, run) as manager:
+        loop.update()
+        manager.save(1)
+        loop.model.layers[0].trainable = False
+        manager.save(2)
+
+    assert not restore_latest(run).layers[0].trainable
+
+
+def test_a_layer_without_variables_that_is_added_between_two_saves_comes_back(run: pathlib.Path) -> None:
+    """All paths of variables are the same before and after."""
+    model = tfk.Sequential([tfk.Input((1,)), tfk.layers.Dense(2)])
+    with CheckpointManager(model, run) as manager:
+        manager.save(1)
+        model.add(tfp.layers.IndependentNormal(1))
+        manager.save(2)
+
+    expected, found = model(X).log_prob(Y), restore_latest(run)(X).log_prob(Y)
+
+    assert np.array_equal(found, expected)
+
+
+class Plain:
+    """Holds a variable that Keras does not see."""
+
+    def __init__(self) -> None:
+        self.scale = tf.Variable(2.0, trainable=False)
+
+
+class Scaled(ProbModelMixin, tfk.Model):
+    """Uses a variable that only plain Python leads to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = tfk.layers.Dense(1)
+        self.plain = Plain()
+
+    def call(self, inputs: Any) -> Any:
+        """Scale."""
+        return self.dense(inputs) * self.plain.scale
+
+
+def test_an_untracked_variable_is_saved_from_the_first_call_on(run: pathlib.Path) -> None:
+    """A save before that cannot know of it."""
+    model = Scaled()
+    model.build((None, 1))
+    with CheckpointManager(model, run) as manager:
+        manager.save(1)
+        model(X)
+        model.plain.scale.assign(5.0)
+        manager.save(2)
+
+    assert restore_latest(run).plain.scale.numpy() == 5.0
+
+
+def test_a_save_that_no_rule_wants_is_not_taken_for_the_one_that_is_there(run: pathlib.Path) -> None:
+    """A rehearsal of the best one would find it to return something else than the live model."""
+    loop, again = Loop(), Loop()
+    rules: Any = {"monitor": "nll", "save_last": False}
+    with CheckpointManager(loop.model, run, rehearse=False, **rules) as manager:
+        loop.update()
+        manager.save(1, metrics={"nll": 1.0})
+
+    with CheckpointManager(again.model, run, rehearse=True, **rules) as manager:
+        assert manager.resume() is not None
+        again.update()
+        manager.save(2, metrics={"nll": 2.0})
+
+    assert names_in(run) == ["step-0000000001"]
+
+
+def tracked_names(model: tfk.Model) -> dict[str, list[str]]:
+    """Name what Keras tracks of a model and its layers."""
+    return {layer.name: sorted(tf.train.TrackableView.children(layer)) for layer in model._flatten_layers()}
+
+
+def test_a_save_leaves_what_keras_tracks_as_it_is(run: pathlib.Path) -> None:
+    """The model is called symbolically, to say what it returns and to try the checkpoint."""
+    model = new_model()
+    model.fit(X, Y, verbose=0)
+    before = tracked_names(model)
+
+    with CheckpointManager(model, run) as manager:
+        manager.save(1)
+
+    assert tracked_names(model) == before

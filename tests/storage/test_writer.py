@@ -7,6 +7,8 @@ import os
 import pathlib
 import threading
 import time
+import traceback
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
@@ -249,6 +251,67 @@ def test_jobs_that_come_fast_supersede_each_other_while_the_writer_rests(
     writer.wait_until_finished()
 
     assert desk.done == ["first", "19"]
+
+
+def test_who_waits_in_the_midst_of_a_submit_has_no_job_done_twice(writer: BackgroundWriter[Letter], desk: Desk) -> None:
+    """As a signal handler may that comes just then; here the choice of what is wanted stands for it."""
+
+    def wait_meanwhile(letters: Sequence[Letter]) -> Sequence[Letter]:
+        desk.may_go_on.set()
+        writer.wait_until_finished()
+        return letters
+
+    desk.hold(writer)
+    writer.submit(Letter("waiting"), do=desk.do)
+    writer.submit(Letter("new"), do=desk.do, choose_wanted=wait_meanwhile)
+    writer.wait_until_finished()
+
+    assert desk.done == ["held", "waiting", "new"]
+    assert not writer.take_failures()
+
+
+def test_a_failure_keeps_nothing_of_what_was_to_be_written(writer: BackgroundWriter[Letter]) -> None:
+    """Its traceback holds the functions it went through, and they hold the state."""
+    states: list[weakref.ref[set[int]]] = []
+
+    def encode() -> None:
+        state = {1}
+        states.append(weakref.ref(state))
+        raise LookupError("inner")
+
+    def fail(_letter: Letter) -> None:
+        state = {2}
+        states.append(weakref.ref(state))
+        try:
+            encode()
+        except LookupError as error:
+            raise OSError("outer") from error
+
+    writer.submit(Letter("bad"), do=fail)
+    writer.wait_until_finished()
+    (failure,) = writer.take_failures()
+
+    assert [state() for state in states] == [None, None]
+    assert [str(failure), str(failure.__cause__)] == ["outer", "inner"]
+
+
+def test_an_error_that_was_being_handled_before_stays_as_it_is(desk: Desk) -> None:
+    """A job that is done at once may be asked for where the user's code handles an error of its own."""
+    writer: BackgroundWriter[Letter] = BackgroundWriter(is_background=False)
+
+    def wrong() -> None:
+        clue = "a local of the user's"
+        raise LookupError(clue.upper())
+
+    clues = []
+    try:
+        wrong()
+    except LookupError as error:
+        writer.submit(Letter("bad"), do=desk.do)
+        clues += [frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__)][-1:]
+
+    assert clues == [{"clue": "a local of the user's"}]
+    assert [str(failure) for failure in writer.take_failures()] == ["bad"]
 
 
 def test_a_job_that_waits_for_itself_is_told_so(writer: BackgroundWriter[Letter], desk: Desk) -> None:

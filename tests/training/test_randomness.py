@@ -105,6 +105,19 @@ def test_the_state_of_numpy_is_the_one_it_has_now(use: Callable[[], object], *, 
         np.random.set_bit_generator(kept)
 
 
+def test_a_deviate_that_is_kept_is_noticed_where_all_else_is_the_same() -> None:
+    """Of who seeds anew before each save, as many numbers are drawn for three normal deviates as for four."""
+    states = []
+    for count in (4, 3, 4):
+        np.random.seed(1)  # noqa: NPY002 - the generator in question
+        np.random.normal(size=count)  # noqa: NPY002 - the generator in question
+        states.append(random_state()["numpy"])
+        assert repr(states[-1]) == repr(np.random.get_state())  # noqa: NPY002 - the generator in question
+
+    assert np.array_equal(states[0][1], states[1][1])
+    assert states[0][2:] != states[1][2:]
+
+
 def test_the_same_seed_and_step_begin_the_same_numbers() -> None:
     """And other ones for another step, or another seed."""
     model = noisy_model()

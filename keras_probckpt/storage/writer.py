@@ -55,7 +55,7 @@ class BackgroundWriter(Generic[AnyJob]):
 
     Between two jobs the thread rests for 199 times as long as the first kept a core busy, two seconds at most, so that
     jobs which come faster than that supersede each other before they cost anything. Whoever waits for it, be it in
-    `submit` or in `wait_until_finished`, ends the rest.
+    `submit` or in `wait_until_finished`, ends the rest; so does a job beside which no other could wait.
 
     The thread is no daemon: the interpreter does not end before its jobs are done. A forked child has none of them.
 
@@ -125,6 +125,8 @@ class BackgroundWriter(Generic[AnyJob]):
                 return is_placed()
             if has_room or is_alone:
                 self._waiting = tasks
+                if not self._has_room_for_one_more():
+                    self._changed.notify_all()
             return has_room or is_alone
 
         with self._changed:
@@ -215,7 +217,7 @@ class BackgroundWriter(Generic[AnyJob]):
     def _take(self) -> _Task[AnyJob] | None:
         with self._changed:
             if self._writing is None:
-                while self._waiting and not self._hurries and (rest := self._rest_seconds()) > 0.0:
+                while self._may_rest() and (rest := self._rest_seconds()) > 0.0:
                     self._changed.wait(rest)
                 self._writing, self._waiting = (self._waiting[0], self._waiting[1:]) if self._waiting else (None, [])
             if self._writing is None:
@@ -223,6 +225,14 @@ class BackgroundWriter(Generic[AnyJob]):
                 self._worker = None
             self._changed.notify_all()
             return self._writing
+
+    def _may_rest(self) -> bool:
+        return bool(self._waiting) and not self._hurries and self._has_room_for_one_more()
+
+    def _has_room_for_one_more(self) -> bool:
+        """Whether another job as large as the last could wait beside those that do."""
+        tasks = [*self._waiting, *self._waiting[-1:]]
+        return len(tasks) <= _MOST_WAITING and _size_bytes(tasks) <= _LIMIT_WAITING_BYTES
 
     def _rest_seconds(self) -> float:
         return self._rests_until_seconds - time.monotonic()

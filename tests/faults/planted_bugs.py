@@ -623,6 +623,13 @@ BUGS = (
         ("tests/storage/test_writer.py", "-k", "midst"),
     ),
     Bug(
+        "the writer rests though no other job could wait",
+        f"{STORAGE}/writer.py",
+        "not self._hurries and self._has_room_for_one_more()\n",
+        "not self._hurries\n",
+        ("tests/storage/test_writer.py", "-k", "end_the_rest"),
+    ),
+    Bug(
         "a failure keeps the state that was to be written",
         f"{STORAGE}/writer.py",
         "            _let_go(error, until=handled)\n",

@@ -253,6 +253,26 @@ def test_jobs_that_come_fast_supersede_each_other_while_the_writer_rests(
     assert desk.done == ["first", "19"]
 
 
+@pytest.mark.parametrize(
+    ("count", "size_bytes"), [(1, LARGE_BYTES // 2 + 1), (4, 0)], ids=["a large one", "as many as may wait"]
+)
+def test_jobs_beside_which_no_other_could_wait_end_the_rest(
+    count: int, size_bytes: int, writer: BackgroundWriter[Letter], desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the next that is wanted too would have to wait for the writing."""
+    monkeypatch.setattr(writer_module, "_LONGEST_REST_SECONDS", 100 * PATIENCE_SECONDS)
+    monkeypatch.setattr(writer_module, "_RESTS_PER_WORK", float("inf"))
+    is_done = threading.Event()
+    writer.submit(Letter("first"), do=desk.do)
+    while writer.unfinished:
+        time.sleep(0.001)
+
+    for number in range(count):
+        writer.submit(Letter(str(number), size_bytes), do=lambda _letter: is_done.set())
+
+    assert is_done.wait(PATIENCE_SECONDS)
+
+
 def test_who_waits_in_the_midst_of_a_submit_has_no_job_done_twice(writer: BackgroundWriter[Letter], desk: Desk) -> None:
     """As a signal handler may that comes just then; here the choice of what is wanted stands for it."""
 

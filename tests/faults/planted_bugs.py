@@ -348,8 +348,8 @@ BUGS = (
     Bug(
         "one less than the best k stay",
         f"{POLICY}/retention.py",
-        "    top = rank(infos, objective)[: retention.save_top_k]\n",
-        "    top = rank(infos, objective)[: (retention.save_top_k or 0) - 1]\n",
+        "    wanted = [*rank(infos, objective)[: retention.save_top_k], *newest, *milestones]\n",
+        "    wanted = [*rank(infos, objective)[: (retention.save_top_k or 0) - 1], *newest, *milestones]\n",
         ("tests/policy/test_retention.py",),
     ),
     Bug(

@@ -76,14 +76,15 @@ def _own_sources(parent: Any) -> list[Any]:
         return list(getattr(items, "_storage", items))
     if isinstance(items, dict):
         return [*items.keys(), *items.values()]
-    # An optimizer that wraps another, as the one that scales a loss, has the other's.
-    sources = list(getattr(parent, "_unconditional_checkpoint_dependencies", ()))
+    is_optimizer = isinstance(parent, OPTIMIZERS)
+    # One that wraps another, as that which scales a loss, keeps everything on the other.
+    owner = getattr(parent, "inner_optimizer", parent) if is_optimizer else parent
+    sources = list(getattr(owner, "_self_unconditional_checkpoint_dependencies", ()))
     if isinstance(parent, tfk.layers.Layer):
         sources += [*parent._trainable_weights, *parent._non_trainable_weights, *parent._self_tracked_trackables]
         sources.append(parent._trainable)  # Of this the recipe follows.
-    if isinstance(parent, OPTIMIZERS):
-        inner = getattr(parent, "inner_optimizer", parent)
-        sources.extend(getattr(inner, "_index_dict", ()))
-        for slots in getattr(inner, "_slots", {}).values():
+    if is_optimizer:
+        sources.extend(getattr(owner, "_index_dict", ()))
+        for slots in getattr(owner, "_slots", {}).values():
             sources.extend(slots.values())
     return sources

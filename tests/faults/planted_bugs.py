@@ -576,8 +576,8 @@ BUGS = (
     Bug(
         "the slots of an optimizer that another wraps are not seen to come",
         "keras_probckpt/training/inventory.py",
-        '        inner = getattr(parent, "inner_optimizer", parent)\n',
-        "        inner = parent\n",
+        '    owner = getattr(parent, "inner_optimizer", parent) if is_optimizer else parent\n',
+        "    owner = parent\n",
         ("tests/training/test_inventory.py", "-k", "slots"),
     ),
     Bug(

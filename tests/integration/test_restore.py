@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras as tfk
 
 from keras_probckpt import (
+    CheckpointManager,
     ProbCheckpoint,
     list_checkpoints,
     restore_best,
@@ -283,3 +285,30 @@ def test_a_model_is_restored_while_it_trains(model: tfk.Sequential, run: pathlib
     fit_scored(model, [1.0, 2.0, 0.5], callback, Finish(callback), Reader())
 
     assert seen == [weights[0], weights[0], weights[2]]
+
+
+MADE: list[str] = []
+
+
+def counted_kernel(shape: Any, dtype: Any = None) -> Any:
+    """Begin with zeros, and count."""
+    MADE.append("kernel")
+    return tf.zeros(shape, dtype)
+
+
+def counted_model() -> tfk.Model:
+    """Build a model, and count."""
+    MADE.append("model")
+    hidden = tfk.layers.Dense(2, kernel_initializer=counted_kernel)
+    return tfk.Sequential([tfk.Input((1,)), hidden, tfp.layers.IndependentNormal(1)])
+
+
+def test_a_restore_builds_the_model_and_its_variables_once(run: pathlib.Path) -> None:
+    """What is going to be overwritten is not made twice."""
+    with CheckpointManager(counted_model(), run, builder=counted_model, rehearse=False) as manager:
+        manager.save(1)
+    MADE.clear()
+
+    restore_latest(run)
+
+    assert MADE == ["model", "kernel"]

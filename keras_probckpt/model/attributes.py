@@ -18,12 +18,13 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras as tfk
 
-from keras_probckpt.model.equality import is_same
+from keras_probckpt.model.equality import closed_over, is_same, is_same_code
 from keras_probckpt.model.objects import (
     Place,
     child_of,
     children_of,
     is_atom,
+    is_graph_network,
     is_of_library,
     is_tracked,
     walk,
@@ -31,12 +32,15 @@ from keras_probckpt.model.objects import (
 from keras_probckpt.model.own_names import argument_names, is_made_by, names_set_by
 from keras_probckpt.model.tables import TABLES, TableContents, contents_of, put_contents
 
-__all__ = ["COMPILE", "Attributes", "BoundFunction", "attached_to", "find_attributes", "find_object", "put_attribute", "roots_of"]
+__all__ = ["COMPILE", "Attributes", "BoundFunction", "attached_to", "find_attributes", "find_object", "is_data", "put_attribute", "roots_of"]
 
 # Below this name stand the arguments of `compile`; everything else is below the model.
 COMPILE = "compile~"
 # What a layer of Keras or TFP made for itself is stored up to this size; beyond that it is made again.
 _LIMIT_MADE_BYTES = 1 << 16
+# Each process makes up its own names.
+_MADE_UP = frozenset({"name", "_name"})
+_LEFT_BY_COMPILE = frozenset({"loss", "optimizer", "loss_weights"})
 _CONTAINERS = (list, tuple, dict, collections.deque)
 
 PathNames = tuple[str, ...]
@@ -75,21 +79,28 @@ def roots_of(model: tfk.Model) -> dict[str, Any]:
 def find_attributes(places: Sequence[Place], *, told: Callable[[Any], Iterable[str] | None]) -> Attributes:
     """Find the state of a model's objects.
 
+    Left out is what a layer of a library made for itself, for the rebuilt one makes it again.
+
     Args:
         places: The walk over the model.
-        told: Gives the names of the constructor arguments that an object of a library's class is recorded with, as
-            they are now; None if it is not recorded by them.
+        told: Gives the names under which it is recorded elsewhere what an object holds; None for an object that is not
+            recorded by itself, but made by the constructor of another.
     """
     holding = _holding(places)
     values: dict[PathNames, dict[str, Any]] = {}
     attached: dict[PathNames, dict[str, Any]] = {}
+    made: set[PathNames] = set()
     for place in places:
         names = told(place.item)
+        if (names is None and place.path in made) or place.path == (COMPILE,):
+            made.update((*place.path, name) for name in place.children if place.path in made)
+            continue
+        made.update((*place.path, name) for name in _made_by_layer(place, is_told=names is not None))
         if names is None and not _is_followed(place, holding):
             continue
-        left_out = _names_told(names or ())
+        left_out = _recorded_elsewhere(place.item, names)
         for name, child in place.children.items():
-            if name in left_out or place.path == (COMPILE,):
+            if name in left_out:
                 continue
             if is_tracked(child) or (id(child) in holding and not is_atom(child)):
                 if _is_foreign(place.item, name):
@@ -99,6 +110,15 @@ def find_attributes(places: Sequence[Place], *, told: Callable[[Any], Iterable[s
     return Attributes(values, attached)
 
 
+def _made_by_layer(place: Place, *, is_told: bool) -> list[str]:
+    """Name what a layer of a library made for itself, and not of an argument that its maker gave it."""
+    item = place.item
+    if not isinstance(item, tfk.layers.Layer) or not is_of_library(type(item)) or is_graph_network(item):
+        return []
+    given = frozenset() if is_told else argument_names(type(item))
+    return [name for name in place.children if name not in given and not _is_foreign(item, name)]
+
+
 def attached_to(item: Any) -> dict[str, Any]:
     """Find what was put on one object under names that its class never sets: layers, variables, methods."""
     children = children_of(item) or {}
@@ -106,9 +126,11 @@ def attached_to(item: Any) -> dict[str, Any]:
     return {name: _bound(item, child) for name, child in found.items() if not is_atom(child)}
 
 
-def _names_told(names: Iterable[str]) -> frozenset[str]:
-    told = frozenset(names)
-    return told | {f"_{name}" for name in told}
+def _recorded_elsewhere(item: Any, names: Iterable[str] | None) -> frozenset[str]:
+    if names is None:
+        return frozenset()
+    arguments = argument_names(type(item)) if is_of_library(type(item)) else frozenset()
+    return arguments.union(names)
 
 
 def _holding(places: Sequence[Place]) -> set[int]:
@@ -151,9 +173,13 @@ def _is_recorded(item: Any, name: str, child: Any) -> bool:
     if isinstance(child, types.MethodType) and not _is_foreign(item, name):
         return False
     if isinstance(item, types.FunctionType):
-        return not is_of_library(item) and _is_data(child)
-    if isinstance(item, tfk.layers.Layer) and is_of_library(type(item)):
-        return name in argument_names(type(item)) or _is_foreign(item, name) or _is_small(child)
+        return not is_of_library(item) and is_data(child)
+    if isinstance(item, tfk.Model) and name in _LEFT_BY_COMPILE:
+        return False
+    if is_of_library(type(item)) and not isinstance(item, _CONTAINERS):
+        is_argument = name in argument_names(type(item)) and name not in _MADE_UP
+        is_function = isinstance(child, types.FunctionType) and not isinstance(item, tfk.layers.Layer)
+        return is_argument or is_function or _is_foreign(item, name) or _is_small_distribution(child)
     return True
 
 
@@ -161,15 +187,16 @@ def _is_made_by_library(function: types.FunctionType) -> bool:
     return is_of_library(function) and ("<locals>" in function.__qualname__ or "<lambda>" in function.__qualname__)
 
 
-def _is_small(value: Any) -> bool:
-    is_whole = is_atom(value) or isinstance(value, (*TABLES, tfp.distributions.Distribution))
-    return is_whole and _size_bytes(value) <= _LIMIT_MADE_BYTES
+def _is_small_distribution(value: Any) -> bool:
+    """Whether a value is a prior, which a layer made of a function that it was given or which was put in its place."""
+    return isinstance(value, tfp.distributions.Distribution) and _size_bytes(value) <= _LIMIT_MADE_BYTES
 
 
-def _is_data(value: Any) -> bool:
+def is_data(value: Any) -> bool:
+    """Whether a value is a number, text, an array or the like, or a container of these."""
     if isinstance(value, _CONTAINERS):
         items = value.values() if isinstance(value, dict) else value
-        return all(map(_is_data, items))
+        return all(map(is_data, items))
     return is_atom(value) and not isinstance(value, type)
 
 
@@ -223,7 +250,10 @@ def put_attribute(item: Any, name: str, value: Any) -> bool:
         return put_contents(found, value)
     if found is not _ABSENT and is_same(found, value):
         return False
-    if _takes_state_of(found, value):
+    if isinstance(found, types.FunctionType) and isinstance(value, types.FunctionType) and _is_other_closure(found, value):
+        for cell_name, content in closed_over(value).items():
+            put_attribute(found, cell_name, content)
+    elif _takes_state_of(found, value):
         vars(found).clear()
         vars(found).update(vars(value))
     else:
@@ -232,6 +262,12 @@ def put_attribute(item: Any, name: str, value: Any) -> bool:
 
 
 _ABSENT = object()
+
+
+def _is_other_closure(one: types.FunctionType, other: types.FunctionType) -> bool:
+    """Whether two functions differ in nothing but the data that they close over."""
+    is_one = is_same_code(one.__code__, other.__code__) and one.__defaults__ == other.__defaults__
+    return is_one and all(map(is_data, (*closed_over(one).values(), *closed_over(other).values())))
 
 
 def _takes_state_of(found: Any, value: Any) -> bool:

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["is_same"]
+from keras_probckpt.model.objects import bookkeeping_of, is_tracked
+
+__all__ = ["closed_over", "is_same", "is_same_code"]
 
 _PLAIN = (bool, int, str, bytes, types.NoneType)
 _NUMBERS = (float, complex)
@@ -26,9 +28,10 @@ def is_same(one: Any, other: Any) -> bool:
 
 
 def _is_same(one: Any, other: Any, met: set[tuple[int, int]]) -> bool:
-    one, other = _unwrapped(one), _unwrapped(other)
-    if one is other:
+    if one is other or (id(one), id(other)) in met:  # Met: they are being compared further out.
         return True
+    key = id(one), id(other)
+    one, other = _unwrapped(one), _unwrapped(other)
     if isinstance(one, type) and isinstance(other, type):
         return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
     if type(one) is not type(other) and not (_is_eager(one) and _is_eager(other)):
@@ -37,9 +40,7 @@ def _is_same(one: Any, other: Any, met: set[tuple[int, int]]) -> bool:
         return bool(one == other)
     if isinstance(one, _NUMBERS):
         return bool(one == other) or (one != one and other != other)  # noqa: PLR0124 - NaN
-    if (id(one), id(other)) in met:
-        return True  # Being compared further out.
-    met.add((id(one), id(other)))
+    met.add(key)
     return _is_same_object(one, other, met)
 
 
@@ -68,7 +69,7 @@ def _is_same_object(one: Any, other: Any, met: set[tuple[int, int]]) -> bool:  #
         return _are_same((one.__func__, one.__self__), (other.__func__, other.__self__), met)
     if isinstance(one, functools.partial):
         return _are_same((one.func, one.args, one.keywords), (other.func, other.args, other.keywords), met)
-    if isinstance(one, (tf.Variable, tf.Tensor)):
+    if is_tracked(one) or isinstance(one, tf.Tensor):
         return False
     if isinstance(one, Mapping) and not _is_same_mapping(one, other, met):
         return False
@@ -85,7 +86,9 @@ def _has_same_attributes(one: Any, other: Any, met: set[tuple[int, int]]) -> boo
 
 
 def _attributes(value: Any) -> dict[str, Any]:
-    return {name: item for name, item in vars(value).items() if not name.startswith(("_self_", "_keras_probckpt"))}
+    left_out = bookkeeping_of(type(value))
+    hidden = ("_self_", "_keras_probckpt")
+    return {name: item for name, item in vars(value).items() if name not in left_out and not name.startswith(hidden)}
 
 
 def _are_same(ones: Iterable[Any], others: Iterable[Any], met: set[tuple[int, int]]) -> bool:
@@ -105,25 +108,28 @@ def _is_same_array(one: Any, other: Any) -> bool:
 
 
 def _is_same_function(one: types.FunctionType, other: types.FunctionType, met: set[tuple[int, int]]) -> bool:
-    if not _is_same_code(one.__code__, other.__code__):
+    if not is_same_code(one.__code__, other.__code__):
         return False
-    held = [(item.__defaults__, item.__kwdefaults__, _closed_over(item)) for item in (one, other)]
-    return _are_same(*held, met)
+    defaults = [(item.__defaults__, item.__kwdefaults__) for item in (one, other)]
+    return _are_same(*defaults, met) and _is_same_mapping(closed_over(one), closed_over(other), met)
 
 
-def _is_same_code(one: types.CodeType, other: types.CodeType) -> bool:
+def is_same_code(one: types.CodeType, other: types.CodeType) -> bool:
+    """Whether two codes do the same, wherever they stand."""
     if (one.co_code, one.co_names, one.co_varnames) != (other.co_code, other.co_names, other.co_varnames):
         return False
     pairs = zip(one.co_consts, other.co_consts, strict=False)
     return len(one.co_consts) == len(other.co_consts) and all(
-        _is_same_code(*pair) if isinstance(pair[0], types.CodeType) and isinstance(pair[1], types.CodeType)
+        is_same_code(*pair) if isinstance(pair[0], types.CodeType) and isinstance(pair[1], types.CodeType)
         else _is_same(*pair, set())
         for pair in pairs
     )
 
 
-def _closed_over(function: types.FunctionType) -> list[Any]:
-    return [_content(cell) for cell in function.__closure__ or ()]
+def closed_over(function: types.FunctionType) -> dict[str, Any]:
+    """Give what a function closes over, by name; None where that is not set yet."""
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    return {name: _content(cell) for name, cell in cells}
 
 
 def _content(cell: types.CellType) -> Any:

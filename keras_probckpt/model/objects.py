@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as tfk
 
-__all__ = ["Place", "child_of", "children_of", "is_atom", "is_of_library", "is_symbolic", "is_tracked", "walk"]
+__all__ = ["Place", "bookkeeping_of", "child_of", "children_of", "is_atom", "is_graph_network", "is_of_library", "is_symbolic", "is_tracked", "walk"]
 
 _LIBRARIES = frozenset(
     {"tensorflow", "tf_keras", "tensorflow_probability", "keras", "numpy", "keras_probckpt", "builtins", "absl"}
@@ -88,7 +88,7 @@ _OF_KERAS = frozenset({
 })
 _OF_MODULES = frozenset({
     "_cached_batch_shapes", "_constructor_name_scope", "_defer_all_assertions", "_graph_parents",
-    "_initial_parameter_control_dependencies", "_name", "_name_scope", "_parameters_sanitized",
+    "_initial_parameter_control_dependencies", "_name", "_name_scope", "_parameters", "_parameters_sanitized",
     "_single_sample_distributions", "_cache", "_cached_method_return", "_pinned_cache",
 })
 _OF_OPTIMIZERS = frozenset({
@@ -261,8 +261,12 @@ def _is_class_data(name: str, value: Any) -> bool:
 
 def _layers_in_order(item: Any) -> dict[str, Any]:
     """Give the layers of a Sequential or Functional model, which keeps them among its bookkeeping."""
-    is_graph = isinstance(item, tfk.Sequential) or (isinstance(item, tfk.Model) and item._is_graph_network)
-    return {f"layer-{index}": layer for index, layer in enumerate(item.layers)} if is_graph else {}
+    return {f"layer-{index}": layer for index, layer in enumerate(item.layers)} if is_graph_network(item) else {}
+
+
+def is_graph_network(item: Any) -> bool:
+    """Whether an object is a Sequential or Functional model, or of a class that derives from one."""
+    return isinstance(item, tfk.Sequential) or (isinstance(item, tfk.Model) and item._is_graph_network)
 
 
 def is_atom(value: Any) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dis
 import functools
 import inspect
+import sys
 import types
 import weakref
 from collections.abc import Iterator
@@ -15,9 +16,11 @@ from typing import Any
 
 from keras_probckpt.model.objects import is_of_library
 
-__all__ = ["argument_names", "functions_of", "is_made_by", "names_set_by"]
+__all__ = ["argument_names", "functions_of", "global_names", "is_made_by", "names_set_by"]
 
-_STORE_ATTR, _EXTENDED_ARG = dis.opmap["STORE_ATTR"], dis.opmap["EXTENDED_ARG"]
+_STORE_ATTR, _LOAD_GLOBAL, _EXTENDED_ARG = (
+    dis.opmap[name] for name in ("STORE_ATTR", "LOAD_GLOBAL", "EXTENDED_ARG")
+)
 # A class that sets attributes by these sets names that cannot be read off its code.
 _SETS_ANY_NAME = frozenset({"setattr", "__setattr__", "__dict__", "vars", "make_dataclass", "__attrs_init__"})
 _KNOWN: weakref.WeakKeyDictionary[type, frozenset[str]] = weakref.WeakKeyDictionary()
@@ -94,9 +97,21 @@ def functions_of(cls: type) -> list[types.FunctionType]:
 def _functions_in(item: Any) -> Iterator[types.FunctionType]:
     parts = (item.fget, item.fset) if isinstance(item, property) else (getattr(item, "__func__", item),)
     for part in parts:
-        function = inspect.unwrap(part) if isinstance(part, types.FunctionType) else part
-        if isinstance(function, types.FunctionType):
-            yield function
+        if isinstance(part, types.FunctionType):
+            yield part
+            yield from _wrapped(part)
+
+
+def _wrapped(function: types.FunctionType) -> Iterator[types.FunctionType]:
+    """Give the functions that a decorator wrapped, which its own function closes over."""
+    for cell in function.__closure__ or ():
+        try:
+            inner = cell.cell_contents
+        except ValueError:  # Not filled yet.
+            continue
+        if isinstance(inner, types.FunctionType) and inner is not function:
+            yield inner
+            yield from _wrapped(inner)
 
 
 def _nested(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -108,14 +123,26 @@ def _nested(code: types.CodeType) -> Iterator[types.CodeType]:
 
 @functools.lru_cache(maxsize=65536)
 def _stored_names(code: types.CodeType) -> frozenset[str]:
-    """Name the attributes that a code sets; bytecode is pairs of an operation and its argument."""
-    names, high, content = set(), 0, code.co_code
+    """Name the attributes that a code sets."""
+    return frozenset(code.co_names[argument] for operation, argument in _instructions(code) if operation == _STORE_ATTR)
+
+
+@functools.lru_cache(maxsize=65536)
+def global_names(code: types.CodeType) -> tuple[str, ...]:
+    """Name the globals that a code, and the functions that it defines, read."""
+    shift = 1 if sys.version_info >= (3, 11) else 0  # The last bit says whether what is read is going to be called.
+    own = [code.co_names[argument >> shift] for operation, argument in _instructions(code) if operation == _LOAD_GLOBAL]
+    inner = [name for constant in _nested(code) for name in global_names(constant)]
+    return tuple(dict.fromkeys((*own, *inner)))
+
+
+def _instructions(code: types.CodeType) -> Iterator[tuple[int, int]]:
+    """Give the operations of a code and their arguments; bytecode is pairs of the two."""
+    high, content = 0, code.co_code
     for position in range(0, len(content), 2):
         operation, argument = content[position], content[position + 1]
         if operation == _EXTENDED_ARG:
             high = (high | argument) << 8
-            continue
-        if operation == _STORE_ATTR:
-            names.add(code.co_names[high | argument])
-        high = 0
-    return frozenset(names)
+        else:
+            yield operation, high | argument
+            high = 0

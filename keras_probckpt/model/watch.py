@@ -13,8 +13,8 @@ import numpy as np
 
 from keras_probckpt.format.digest import digest_hex
 from keras_probckpt.model.equality import is_same
-from keras_probckpt.model.objects import Place, bookkeeping_of, children_of, is_atom, is_of_library, is_tracked, walk
-from keras_probckpt.model.own_names import functions_of
+from keras_probckpt.model.objects import Place, bookkeeping_of, children_of, is_atom, is_graph_network, is_of_library, is_tracked, walk
+from keras_probckpt.model.own_names import functions_of, global_names
 from keras_probckpt.model.tables import TABLES, contents_of
 
 __all__ = ["ModelWatch"]
@@ -115,6 +115,7 @@ def _look_at(roots: Mapping[str, Any]) -> _Look:
     for place in (*places, *global_places):
         if _has_attributes(place.item):
             dicts.append((vars(place.item), _names_that_count(place.item)))
+            others += [place.item] if is_graph_network(place.item) else []
         elif not (place.path and place.item is data.get(place.path[0])):
             others.append(place.item)
         stateful += [child for child in place.children.values() if _is_stateful(child)]
@@ -134,15 +135,8 @@ def _read_globals(functions: Sequence[types.FunctionType]) -> Iterator[tuple[Map
             continue
         namespace = function.__globals__
         _, names = read.setdefault(id(namespace), (namespace, {}))
-        names.update({name: None for name in _names_in(function.__code__) if _is_data(namespace.get(name))})
+        names.update({name: None for name in global_names(function.__code__) if _is_data(namespace.get(name))})
     yield from ((namespace, tuple(names)) for namespace, names in read.values() if names)
-
-
-def _names_in(code: types.CodeType) -> Iterator[str]:
-    yield from (name for name in code.co_names if not name.startswith("__"))
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _names_in(constant)
 
 
 def _is_data(value: Any) -> bool:
@@ -161,6 +155,8 @@ def _names_that_count(item: Any) -> Sequence[str]:
 
 
 def _items_of(item: Any) -> Sequence[Any]:
+    if is_graph_network(item):
+        return item._self_tracked_trackables
     items = getattr(item, "__wrapped__", item)
     if isinstance(items, Mapping):
         return list(items.values())

@@ -10,24 +10,29 @@ where there is a value of the same type already.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+import reprlib
+import types
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import tf_keras as tfk
 
 from keras_probckpt.errors import MalformedRecipeError, UnrecordableError
+from keras_probckpt.format import strict_json
 from keras_probckpt.format.requirements import requirements_of
 from keras_probckpt.model.attributes import (
     BoundFunction,
     attached_to,
     find_attributes,
     find_object,
+    is_data,
     put_attribute,
     roots_of,
 )
-from keras_probckpt.model.objects import Place, children_of, is_atom, is_of_library
+from keras_probckpt.model.equality import closed_over, is_same, is_same_code
+from keras_probckpt.model.objects import Place, children_of, is_atom
 from keras_probckpt.model.tables import TableContents
+from keras_probckpt.recipe.code_uses import label_of
 from keras_probckpt.recipe.codec import Decoder, Encoder, Node, field
 
 __all__ = ["encode_attached", "put_attached", "put_attributes", "record_attributes"]
@@ -57,8 +62,7 @@ def record_attributes(places: Sequence[Place], encoder: Encoder) -> list[Node]:
 def _told(item: Any, encoder: Encoder) -> Iterable[str] | None:
     if not encoder.is_written(item):
         return None
-    arguments = encoder.arguments_of(item) if is_of_library(type(item)) else frozenset()
-    return (*arguments, *attached_to(item))
+    return attached_to(item)
 
 
 class _Entries:
@@ -123,10 +127,10 @@ def put_attributes(
         model: The model.
         entries: What `record_attributes` wrote.
         decoder: Reads the nodes.
-        only_missing: Only what was attached and is not there, for a model that was not called yet.
+        only_missing: Only what is not there or None, for a model that was not called yet and may need it to be.
 
     Returns:
-        Paths of what was other than recorded, and the entries of objects that are not there.
+        What was other than recorded, each as a line with both values; and the entries of objects that are not there.
 
     Raises:
         MalformedRecipeError: If the entries are not of the form that `record_attributes` gives them.
@@ -142,14 +146,34 @@ def put_attributes(
         except KeyError:
             absent.append(entry)
             continue
-        names = _put_entry(item, entry, decoder, where, only_missing=only_missing)
-        changed += ["/".join((*path, name)) for name in names]
+        changed += _put_entry(item, entry, decoder, where, only_missing=only_missing)
     return changed, absent
+
+
+def _place_of(item: Any, path: Sequence[str]) -> str:
+    if isinstance(item, types.FunctionType):
+        return f"{label_of(item)}: "
+    return "".join(f"{name}." for name in path)
+
+
+def _lines(place: str, name: str, saved: Any, rebuilt: Any) -> list[str]:
+    """Say how two values differ, where that can be said in a line."""
+    are_functions = isinstance(saved, types.FunctionType) and isinstance(rebuilt, types.FunctionType)
+    if are_functions and is_same_code(saved.__code__, rebuilt.__code__):
+        before, after = closed_over(saved), closed_over(rebuilt)
+        pairs = [(key, before[key], after[key]) for key in before if key in after]
+        other = [(key, one, two) for key, one, two in pairs if is_data(one) and is_data(two) and not is_same(one, two)]
+        return [f"{label_of(rebuilt)}: {key}: saved {_shown(one)}, rebuilt {_shown(two)}" for key, one, two in other]
+    if not are_functions and not (is_data(saved) and is_data(rebuilt)):
+        return []
+    return [f"{place}{name.removeprefix('_')}: saved {_shown(saved)}, rebuilt {_shown(rebuilt)}"]
 
 
 def _put_entry(item: Any, entry: dict[str, Node], decoder: Decoder, where: str, *, only_missing: bool) -> list[str]:
     present = children_of(item) or {}
-    values = [] if only_missing else _checked(entry.get("values", []), where)
+    values = _checked(entry.get("values", []), where)
+    if only_missing:
+        values = [one for one in values if present.get(one[0]) is None]
     attached = [one for one in _checked(entry.get("attached", []), where) if one[0] not in present]
     changed = []
     for name, form, node in (*values, *attached):
@@ -157,8 +181,9 @@ def _put_entry(item: Any, entry: dict[str, Node], decoder: Decoder, where: str, 
         if not decoder.is_trusted and not _is_harmless(form, node, found):
             continue
         value = _value(form, node, decoder, f"{where}.{name}")
+        lines = _lines(_place_of(item, entry["path"]), name, value, found)
         if (decoder.is_trusted or type(value) is type(found)) and _put(item, name, value, where):
-            changed.append(name)
+            changed += lines
     return changed
 
 
@@ -192,3 +217,9 @@ def _put(item: Any, name: str, value: Any, where: str) -> bool:
     except Exception as error:
         problem = f"{type(item).__name__} does not take it ({type(error).__name__}: {error})"
         raise MalformedRecipeError(where=f"{where}.{name}", problem=problem) from error
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, (type, types.FunctionType)):
+        return repr(label_of(value).rpartition(".")[2])
+    return strict_json.preview(value) if isinstance(value, (str, int, float, type(None))) else reprlib.repr(value)

@@ -25,6 +25,7 @@ __all__ = [
     "make_calls",
     "record_calls",
     "recorded_signatures",
+    "signatures_of",
     "symbolic_call",
 ]
 
@@ -57,6 +58,12 @@ def call_signature(layer: tfk.layers.Layer) -> Signature | None:
         return None
     args, kwargs = layer._get_save_spec(dynamic_batch=True, inputs_only=False)
     return list(args), dict(kwargs)
+
+
+def signatures_of(layers: Mapping[str, tfk.layers.Layer]) -> dict[str, Signature]:
+    """Return how layers were first called, by path; those that were not are left out."""
+    found = {path: call_signature(layer) for path, layer in layers.items()}
+    return {path: signature for path, signature in found.items() if signature is not None}
 
 
 def _record_call(path: str, layer: tfk.layers.Layer, encoder: Encoder) -> Node | None:

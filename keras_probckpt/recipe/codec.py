@@ -152,11 +152,6 @@ class Encoder:
         """Whether an object whose identity matters has been written."""
         return id(value) in self._written
 
-    def arguments_of(self, value: Any) -> frozenset[str]:
-        """Name the constructor arguments that an object was written with; none if it was not written by them."""
-        arguments = self._written.get(id(value), {}).get("arguments")
-        return frozenset(arguments) if isinstance(arguments, dict) else frozenset()
-
     def encode_items(self, values: Sequence[Any], where: str) -> list[Node]:
         """Write each item of a sequence."""
         if set(map(type, values)) <= WORDS and all(math.isfinite(item) for item in values if type(item) is float):

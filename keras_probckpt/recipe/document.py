@@ -25,7 +25,7 @@ from keras_probckpt.recipe.attributes import put_attributes, record_attributes
 from keras_probckpt.recipe.builder import BuilderCall, recorded_builder
 from keras_probckpt.recipe.calls import Signature, make_calls, record_calls, recorded_signatures
 from keras_probckpt.recipe.codec import TAG, Decoder, Node, field
-from keras_probckpt.recipe.compare import describe_output, output_differences
+from keras_probckpt.recipe.compare import output_differences
 from keras_probckpt.recipe.compiling import compile_arguments, compile_as_recorded, record_compile
 from keras_probckpt.recipe.construction import call
 from keras_probckpt.recipe.description import describe_layers
@@ -33,6 +33,7 @@ from keras_probckpt.recipe.differences import LayerDifferences, checked_descript
 from keras_probckpt.recipe.functions import pack
 from keras_probckpt.recipe.kinds import ALL_KINDS, new_encoder
 from keras_probckpt.recipe.losses import add_recorded_losses, record_losses
+from keras_probckpt.recipe.probe import output_differences_of, probe_of, trace_call
 from keras_probckpt.recipe.trust import Trust
 
 __all__ = ["Recipe", "RecipeBook", "RecipeReader", "describe", "require_tf_keras_model"]
@@ -82,6 +83,7 @@ def describe(
     layers: Mapping[str, tfk.layers.Layer],
     *,
     places: Sequence[Place] = (),
+    output: Node = None,
     others: Mapping[str, tfk.layers.Layer] | None = None,
     builder: Callable[..., Any] | None = None,
     builder_kwargs: Mapping[str, Any] | None = None,
@@ -92,6 +94,7 @@ def describe(
         model: The live model; nothing of it is changed. It is called once, on placeholders.
         layers: The model, at the path `""`, and the layers in it by path, parents before their children.
         places: The walk over the model, for what its objects hold beside all that.
+        output: What a call of the model returns, as `describe` of `compare` describes it.
         others: Layers that the model does not track and that have variables all the same, by path.
         builder: The function that built it, in place of its layers.
         builder_kwargs: Keyword arguments the builder was called with.
@@ -112,8 +115,10 @@ def describe(
         "trainable": {path: list(flags) for path, flags in trainable_flags(model, layers).items()},
         "policy": model.dtype_policy.name,
         "externals": encoder.externals,
-        "output": describe_output(model),
-        "description": describe_layers(layers, compiled=compile_arguments(model)),
+        "output": output,
+        "description": describe_layers(
+            layers, compiled=compile_arguments(model), builder=source.function if source is not model else None
+        ),
     }
     return Recipe(document, encoder.arrays, pack(encoder.code), tuple(encoder.variables))
 
@@ -146,11 +151,19 @@ class RecipeBook:
         *,
         layers: Mapping[str, tfk.layers.Layer],
         places: Sequence[Place],
+        output: Node,
         others: Mapping[str, tfk.layers.Layer],
     ) -> Recipe:
         """Describe a model as it is now; the arguments are those of `describe`."""
-        kwargs = self._builder_kwargs
-        return describe(model, layers, places=places, others=others, builder=self._builder, builder_kwargs=kwargs)
+        return describe(
+            model,
+            layers,
+            places=places,
+            output=output,
+            others=others,
+            builder=self._builder,
+            builder_kwargs=self._builder_kwargs,
+        )
 
 
 class RecipeReader:
@@ -170,6 +183,7 @@ class RecipeReader:
         self._description = checked_description(document["description"]) if "description" in document else None
         # Nor of this.
         self._attributes = field(document, "attributes", list, "recipe") if "attributes" in document else []
+        self._put_back: list[str] = []
         self._trust = trust
         self._decoder = Decoder(ALL_KINDS, arrays=arrays, resolve=trust.resolve, document=document, is_trusted=trust.trusts_all)
 
@@ -303,13 +317,14 @@ class RecipeReader:
 
         Args:
             model: The model.
-            only_missing: Only what was attached and is not there, for a model that was not called yet.
+            only_missing: Only what is not there or None, for a model that was not called yet and may need it to be.
 
         Returns:
-            Paths of what was other than recorded.
+            What was other than recorded, each as a line with both values.
         """
         changed, absent = put_attributes(model, self._attributes, self._decoder, only_missing=only_missing)
         self._attributes = self._attributes if only_missing else absent
+        self._put_back += changed
         return changed
 
     def put_trainable(self, layers: Mapping[str, tfk.layers.Layer], *, at_compile: bool) -> None:
@@ -324,11 +339,38 @@ class RecipeReader:
             flags = {path: _flags(pair, f"trainable[{path!r}]") for path, pair in recorded.items()}
             put_flags(layers, flags, at_compile=at_compile)
 
-    def check_output(self, model: tfk.Model) -> list[str]:
-        """List what the model returns otherwise than it did when the recipe was written; empty where it is the same."""
-        recorded = self._document.get("output")
-        rebuilt = None if recorded is None else describe_output(model)
-        return [] if rebuilt is None else output_differences(recorded, rebuilt)
+    def check_output(
+        self,
+        model: tfk.Model,
+        layers: Mapping[str, tfk.layers.Layer],
+        variables: Mapping[str, tf.Variable],
+        *,
+        values: Mapping[str, Any],
+    ) -> list[str]:
+        """List what the model returns otherwise than it did when it was saved; empty where it is the same.
+
+        Args:
+            model: The rebuilt model; it is left as it is.
+            layers: The model and its layers, by path.
+            variables: Its variables, by path.
+            values: The values of the variables that it was saved with, by path.
+        """
+        recorded, trace = self._document.get("output"), None
+        outputs = self._recorded_outputs()
+        if recorded is not None or outputs:
+            trace = trace_call(model)
+        differences = [] if trace is None or recorded is None else output_differences(recorded, trace.described)
+        if outputs and not differences:
+            signatures = {} if trace is not None else self.signatures
+            probe = probe_of(model, layers, variables, signatures=signatures, trace=trace)
+            differences = [] if probe is None else output_differences_of(outputs, probe.outputs(values))
+        return differences
+
+    def _recorded_outputs(self) -> dict[str, np.ndarray[Any, Any]]:
+        recorded = self._document.get("probe") or {}  # Releases before it was recorded wrote none.
+        if not isinstance(recorded, dict) or not all(name in self._decoder.arrays for name in recorded.values()):
+            raise MalformedRecipeError(where="probe", problem=f"it names arrays that are not there: {recorded!r:.80}")
+        return {place: self._decoder.arrays[name] for place, name in recorded.items()}
 
     @property
     def layer_paths(self) -> AbstractSet[str]:
@@ -347,8 +389,19 @@ class RecipeReader:
         """
         if self._description is None or (is_as_recorded and not requirements_of(self._document)):
             return LayerDifferences()
-        rebuilt = describe_layers(layers, compiled=compile_arguments(layers[""]) if is_as_recorded else {})
-        return layer_differences(self._description, rebuilt, replacements=self._trust.replacements)
+        rebuilt = describe_layers(
+            layers,
+            compiled=compile_arguments(layers[""]) if is_as_recorded else {},
+            builder=self._builder() if is_as_recorded else None,
+        )
+        return layer_differences(
+            self._description, rebuilt, replacements=self._trust.replacements, put_back=self._put_back
+        )
+
+    def _builder(self) -> Any:
+        node = self._document.get("model")
+        is_build = isinstance(node, dict) and node.get(TAG) == "build"
+        return self._decoder.decode(field(node, "class", dict, "model"), "model.class") if is_build else None
 
     def compile(self, model: tfk.Model) -> str:
         """Compile the model as recorded.

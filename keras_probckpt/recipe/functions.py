@@ -15,7 +15,6 @@ from __future__ import annotations
 import functools
 import io
 import pickle
-import sys
 import types
 import weakref
 from collections.abc import Sequence
@@ -26,12 +25,13 @@ import numpy as np
 import tensorflow as tf
 from tf_keras import saving
 
-from keras_probckpt.errors import UnrecordableError
+from keras_probckpt.errors import CheckpointError, UnrecordableError
 from keras_probckpt.recipe.code_uses import is_of_library
 from keras_probckpt.recipe.codec import BUILDER_ADVICE, TAG, Encoder, Kind, Node
+from keras_probckpt.recipe.importing import import_name
 from keras_probckpt.recipe.sources import remember_source, source_of
 
-__all__ = ["REFERENCE_KINDS", "encode_reference", "import_name", "is_referable", "pack", "remember_reference"]
+__all__ = ["REFERENCE_KINDS", "encode_reference", "is_referable", "pack", "remember_reference"]
 
 # Where classes and functions that were unpickled were registered, in the process that saved them.
 _REGISTERED_AS: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
@@ -39,29 +39,28 @@ _REGISTERED_AS: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary(
 _TracedFunction = tf.__internal__.function.Function
 _NAMED = (type, types.FunctionType, types.BuiltinFunctionType, _TracedFunction)
 _REFERABLE = (*_NAMED, types.MethodType, functools.partial)
+# Of Python's built-in classes the encoder knows what is a value; iterators and views belong to what they go through.
+_NOT_OF_STATE = frozenset({"tensorflow", "tf_keras", "tensorflow_probability", "keras", "keras_probckpt", "builtins"})
+_Initializer: type = tf.constant_initializer.__mro__[1]  # The base class of TensorFlow's own, which has no public name.
 
 
 def is_referable(value: Any) -> bool:
-    """Whether a value is a class or a function, to be stored by name or by value."""
-    return isinstance(value, _REFERABLE)
+    """Whether a value is a class or a function, to be stored by name or by value.
+
+    So is what can be called and has a name of its own: functions that are written in C, and those of numpy.
+    """
+    return isinstance(value, _REFERABLE) or (callable(value) and import_name(value) is not None)
 
 
 def _is_plain_object(value: Any) -> bool:
-    """Whether a value is an object of a class of the user's, of which Keras and TFP know nothing."""
-    return not is_referable(value) and not is_of_library(type(value))
+    """Whether a value is an object that its state makes: of a user's class, of Python's or numpy's, or an initializer.
 
-
-def import_name(value: Any) -> tuple[str, str] | None:
-    """Return `(module, qualified name)` under which a fresh process can import the value; `None` if there is none."""
-    module = getattr(value, "__module__", None)
-    name = getattr(value, "__qualname__", None)
-    if not isinstance(module, str) or not isinstance(name, str) or module == "__main__":
-        return None
-    try:
-        found = functools.reduce(getattr, name.split("."), sys.modules.get(module))
-    except AttributeError:  # A local function, a lambda, or a name since rebound.
-        return None
-    return (module, name) if found is value else None
+    Of other classes of the libraries, objects may stand for what only this process has.
+    """
+    if is_referable(value):
+        return False
+    package = type(value).__module__.partition(".")[0]
+    return not is_of_library(type(value)) or package not in _NOT_OF_STATE or isinstance(value, _Initializer)
 
 
 def remember_reference(value: Any, node: dict[str, Node]) -> None:
@@ -117,16 +116,26 @@ def _pickled(value: Any, encoder: Encoder, where: str) -> bytes:
     buffer = io.BytesIO()
     try:
         _Pickler(buffer, value=value, encoder=encoder, where=where).dump(value)
-    except (TypeError, ValueError, AttributeError, pickle.PicklingError, RecursionError, RuntimeError) as error:
-        name = getattr(value, "__qualname__", repr(value))
-        code = getattr(value, "__code__", None)
-        place = f"{name} ({code.co_filename}:{code.co_firstlineno})" if code else name
-        raise UnrecordableError(
-            where=f"the function or class {place}",
-            problem=f"it has no importable name, and something it uses cannot be pickled: {error}",
-            advice=f"Move it to a module that can be imported, or out of reach of that object. {BUILDER_ADVICE}",
-        ) from error
+    except CheckpointError:
+        raise
+    except Exception as error:  # A user's `__reduce__` may raise whatever it likes.
+        raise _unrecordable(value, where, error) from error
     return buffer.getvalue()
+
+
+def _unrecordable(value: Any, where: str, error: Exception) -> UnrecordableError:
+    if not is_referable(value):
+        name = f"{type(value).__module__}.{type(value).__qualname__}"
+        problem = f"a {name} is of no kind that can be rebuilt, but by its state, and that cannot be pickled: {error}"
+        return UnrecordableError(where=where, problem=problem, advice=BUILDER_ADVICE)
+    name = getattr(value, "__qualname__", repr(value))
+    code = getattr(value, "__code__", None)
+    place = f"{name} ({code.co_filename}:{code.co_firstlineno})" if code else name
+    return UnrecordableError(
+        where=f"the function or class {place}",
+        problem=f"it has no importable name, and something it uses cannot be pickled: {error}",
+        advice=f"Move it to a module that can be imported, or out of reach of that object. {BUILDER_ADVICE}",
+    )
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle is untyped

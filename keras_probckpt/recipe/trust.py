@@ -23,7 +23,8 @@ from keras_probckpt.errors import CheckpointError, MalformedRecipeError, Untrust
 from keras_probckpt.format.requirements import requirements_of
 from keras_probckpt.recipe.code_uses import label_of
 from keras_probckpt.recipe.codec import TAG, Decoder, Node, field
-from keras_probckpt.recipe.functions import import_name, is_referable, remember_reference
+from keras_probckpt.recipe.functions import is_referable, remember_reference
+from keras_probckpt.recipe.importing import find_attribute, import_names
 from keras_probckpt.recipe.methods import bind_method
 from keras_probckpt.recipe.registry import find_registered
 from keras_probckpt.recipe.sources import source_of
@@ -113,7 +114,22 @@ class Trust:
             return value
         if node[TAG] == "method":
             return bind_method(node, decoder, where)
-        return _imported(field(node, "module", str, where), field(node, "name", str, where), where)
+        return self._imported(field(node, "module", str, where), field(node, "name", str, where), where)
+
+    def _imported(self, module_name: str, name: str, where: str) -> Any:
+        try:
+            module = importlib.import_module(module_name)
+        except Exception as error:
+            raise MalformedRecipeError(
+                where=where, problem=f"the module {module_name!r} cannot be imported here: {error}"
+            ) from error
+        found = find_attribute(module, name)
+        # What a module merely imported is not its own: trusting `mypkg.models` is no trust in the `os` it imports.
+        # In one's own checkpoint it was once defined there, and has moved.
+        is_its_own = self._info.signature == "own" or (module_name, name) in import_names(found)
+        if found is None or not is_referable(found) or not is_its_own:
+            raise MalformedRecipeError(where=where, problem=f"the module {module_name!r} does not define {name!r}")
+        return found
 
     def _allows(self, requirement: Requirement) -> bool:
         if self.trusts_all:
@@ -135,7 +151,7 @@ class Trust:
             return None  # Two calls of one function make two things of one name; the one in the file is the right one.
         found = find_registered(str(node.get("registered")), f"{module}>{name}")
         if found is None and module == "__main__" and self.trusts_all:
-            found = _attribute(sys.modules["__main__"], name)
+            found = find_attribute(sys.modules["__main__"], name)
         if not self.trusts_all and isinstance(found, type) and issubclass(found, tfk.layers.Lambda):
             return None  # Keras and TFP make functions of text that a Lambda layer is given, by whatever argument.
         return found if is_referable(found) and _is_recorded_code(found, node) else None
@@ -212,27 +228,6 @@ def _reference_nodes(document: Node) -> Iterable[dict[str, Node]]:
             pending.extend(reversed(node.values()))
         elif isinstance(node, list):
             pending.extend(reversed(node))
-
-
-def _imported(module_name: str, name: str, where: str) -> Any:
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise MalformedRecipeError(
-            where=where, problem=f"the module {module_name!r} cannot be imported here: {error}"
-        ) from error
-    found = _attribute(module, name)
-    # What a module merely imported is not its own: trusting `mypkg.models` is no trust in the `os` it imports.
-    if found is None or not is_referable(found) or import_name(found) != (module_name, name):
-        raise MalformedRecipeError(where=where, problem=f"the module {module_name!r} does not define {name!r}")
-    return found
-
-
-def _attribute(module: Any, name: str) -> Any:
-    try:
-        return functools.reduce(getattr, name.split("."), module)
-    except AttributeError:
-        return None
 
 
 def _is_recorded_code(found: Any, node: dict[str, Node]) -> bool:

@@ -79,6 +79,13 @@ def test_what_a_trusted_module_merely_imports_is_not_its_own(package: str, name:
         read(import_of("strangepkg.models", name), trust=trust_of("unsigned", trusted=trusted))
 
 
+def test_a_function_that_moved_is_found_where_it_was(package: str) -> None:
+    """In one's own checkpoint: the module that defined it then imports it now."""
+    found = read(import_of("strangepkg.models", "neighbour.foreign"), trust=trust_of("own"))
+
+    assert found() == 1
+
+
 @pytest.mark.parametrize(
     ("module", "name"),
     [("os", "system"), ("subprocess", "Popen"), ("builtins", "eval"), ("tf_keras.models", "load_model"), ("", "")],

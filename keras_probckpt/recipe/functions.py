@@ -12,9 +12,11 @@ Three kinds of node stand for them:
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import pickle
+import sys
 import types
 import weakref
 from collections.abc import Sequence
@@ -28,7 +30,7 @@ from tf_keras import saving
 from keras_probckpt.errors import CheckpointError, UnrecordableError
 from keras_probckpt.recipe.code_uses import is_of_library
 from keras_probckpt.recipe.codec import BUILDER_ADVICE, TAG, Encoder, Kind, Node
-from keras_probckpt.recipe.importing import import_name
+from keras_probckpt.recipe.importing import import_name, is_importable
 from keras_probckpt.recipe.sources import remember_source, source_of
 
 __all__ = ["REFERENCE_KINDS", "encode_reference", "is_referable", "pack", "remember_reference"]
@@ -115,7 +117,8 @@ def _add_by_value(value: Any, encoder: Encoder, where: str) -> int:
 def _pickled(value: Any, encoder: Encoder, where: str) -> bytes:
     buffer = io.BytesIO()
     try:
-        _Pickler(buffer, value=value, encoder=encoder, where=where).dump(value)
+        with contextlib.closing(_Pickler(buffer, value=value, encoder=encoder, where=where)) as pickler:
+            pickler.dump(value)
     except CheckpointError:
         raise
     except Exception as error:  # A user's `__reduce__` may raise whatever it likes.
@@ -149,6 +152,11 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle is unty
         self._value = value
         self._encoder = encoder
         self._where = where
+        self._by_value_for_now = contextlib.ExitStack()
+
+    def close(self) -> None:
+        """Let cloudpickle write by name again what it did before."""
+        self._by_value_for_now.close()
 
     def persistent_id(self, obj: Any) -> tuple[str, int] | None:
         if obj is self._value:
@@ -161,6 +169,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle is unty
         return None
 
     def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, (type, types.FunctionType, types.ModuleType)):
+            self._take_by_value(obj.__name__ if isinstance(obj, types.ModuleType) else obj.__module__)
         if not isinstance(obj, _TracedFunction):
             return super().reducer_override(obj)
         # Its traces are graphs of this process.
@@ -171,6 +181,15 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle is unty
             "reduce_retracing": obj._reduce_retracing,
         }
         return functools.partial(tf.function, **options), (obj.python_function,)
+
+    def _take_by_value(self, name: Any) -> None:
+        """Let cloudpickle write what a module defines, where another process would not find the module."""
+        module = sys.modules.get(name) if isinstance(name, str) else None
+        if module is None or name == "__main__" or is_importable(module.__name__):
+            return
+        if module.__name__ in sys.modules and module.__name__ not in cloudpickle.list_registry_pickle_by_value():
+            cloudpickle.register_pickle_by_value(module)
+            self._by_value_for_now.callback(cloudpickle.unregister_pickle_by_value, module)
 
 
 def pack(code: Sequence[bytes]) -> bytes | None:

@@ -24,7 +24,7 @@ from keras_probckpt.format.requirements import requirements_of
 from keras_probckpt.recipe.code_uses import label_of
 from keras_probckpt.recipe.codec import TAG, Decoder, Node, field
 from keras_probckpt.recipe.functions import is_referable, remember_reference
-from keras_probckpt.recipe.importing import find_attribute, import_names
+from keras_probckpt.recipe.importing import SCRIPTS, find_attribute, import_names
 from keras_probckpt.recipe.methods import bind_method
 from keras_probckpt.recipe.registry import find_registered
 from keras_probckpt.recipe.sources import source_of
@@ -150,7 +150,7 @@ class Trust:
         if self.trusts_all and "<locals>" in name:
             return None  # Two calls of one function make two things of one name; the one in the file is the right one.
         found = find_registered(str(node.get("registered")), f"{module}>{name}")
-        if found is None and module == "__main__" and self.trusts_all:
+        if found is None and module in SCRIPTS and self.trusts_all:
             found = find_attribute(sys.modules["__main__"], name)
         if not self.trusts_all and isinstance(found, type) and issubclass(found, tfk.layers.Lambda):
             return None  # Keras and TFP make functions of text that a Lambda layer is given, by whatever argument.

@@ -171,6 +171,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle is unty
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, (type, types.FunctionType, types.ModuleType)):
             self._take_by_value(obj.__name__ if isinstance(obj, types.ModuleType) else obj.__module__)
+        if isinstance(obj, functools.cached_property):  # Before Python 3.12 it holds a lock.
+            return functools.cached_property, (obj.func,), {"attrname": obj.attrname}
         if not isinstance(obj, _TracedFunction):
             return super().reducer_override(obj)
         # Its traces are graphs of this process.

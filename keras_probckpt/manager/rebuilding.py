@@ -51,7 +51,7 @@ def load(reader: CheckpointReader, request: Request) -> tfk.Model:
     path = str(reader.info.path)
     recipe = recipe_of(reader, request)
     saved = reader.read_model()
-    with contextlib.ExitStack() as limits:
+    with recipe.policy(), contextlib.ExitStack() as limits:
         if request.builder is None and not recipe.trusts_all:
             limits.enter_context(variables_within(allowance_for(saved)))
         model = rebuild(recipe, saved, request, path=path)
@@ -61,7 +61,9 @@ def load(reader: CheckpointReader, request: Request) -> tfk.Model:
         if place(model, recipe, saved, optimizer, put=put, is_needed=needs(model, request)):
             differences.report(path, skip_mismatch=request.skip_mismatch)
     finish_preprocessing(model)
-    require_output(model, recipe, request, path=path)
+    with recipe.policy():
+        require_output(model, recipe, request, path=path)
+    recipe.tell_settings(path)
     return model
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Literal
@@ -27,6 +28,12 @@ from keras_probckpt.recipe.differences import LayerDifferences, checked_descript
 from keras_probckpt.recipe.functions import pack
 from keras_probckpt.recipe.kinds import ALL_KINDS, new_encoder
 from keras_probckpt.recipe.losses import add_recorded_losses, record_losses
+from keras_probckpt.recipe.process_settings import (
+    checked_settings,
+    process_settings,
+    settings_as,
+    settings_that_differ,
+)
 from keras_probckpt.recipe.trust import Trust
 
 __all__ = ["Recipe", "RecipeBook", "RecipeReader", "describe", "require_tf_keras_model"]
@@ -89,6 +96,7 @@ def describe(
         "compile": record_compile(model, encoder),
         "losses": [] if source is not model else record_losses(layers, encoder),
         "policy": model.dtype_policy.name,
+        "settings": process_settings(),
         "externals": encoder.externals,
         "output": describe_output(model),
         "description": describe_layers(layers, compiled=compile_arguments(model)),
@@ -129,7 +137,8 @@ class RecipeBook:
     ) -> Recipe:
         """Describe a model; at once where nothing of this has changed since the last time.
 
-        That is: its layers, which of them are trained, its variables, and whether it was called or compiled anew.
+        That is: its layers, which of them are trained, its variables, the settings of the process, and whether it was
+        called or compiled anew.
 
         Args:
             model: The live model.
@@ -139,7 +148,8 @@ class RecipeBook:
         """
         parts = [(path, layer, layer._trainable) for path, layer in layers.items()]
         was_called = call_signature(model) is not None
-        depends_on = (parts, tuple(paths), was_called, getattr(model, "_compile_config", None))
+        settings = process_settings()
+        depends_on = (parts, tuple(paths), was_called, getattr(model, "_compile_config", None), settings)
         if self._known is None or self._known[0] != depends_on:
             kwargs = self._builder_kwargs
             recipe = describe(model, layers, others=find_others(), builder=self._builder, builder_kwargs=kwargs)
@@ -162,6 +172,7 @@ class RecipeReader:
         self._document = document
         # Releases before it was recorded wrote none.
         self._description = checked_description(document["description"]) if "description" in document else None
+        self._settings = checked_settings(document.get("settings", {}))  # Likewise.
         self._trust = trust
         self._decoder = Decoder(ALL_KINDS, arrays=arrays, resolve=trust.resolve, document=document)
 
@@ -172,13 +183,28 @@ class RecipeReader:
 
     @contextlib.contextmanager
     def policy(self) -> Iterator[None]:
-        """Let layers be made under the dtype policy that was the global one when the model was made."""
-        if "policy" not in self._document:  # Releases before it was recorded wrote none.
+        """Let layers be made, and called, under the dtype policy and the settings that were those of the process."""
+        with contextlib.ExitStack() as scopes:
+            scopes.enter_context(settings_as(self._settings))
+            if "policy" in self._document:  # Releases before it was recorded wrote none.
+                name = field(self._document, "policy", str, "recipe")
+                scopes.enter_context(policy.policy_scope(call(tfk.mixed_precision.Policy, [name], {}, "policy")))
             yield
-            return
-        name = field(self._document, "policy", str, "recipe")
-        with policy.policy_scope(call(tfk.mixed_precision.Policy, [name], {}, "policy")):
-            yield
+
+    def tell_settings(self, path: str) -> None:
+        """Warn of settings that are others in this process: the model reads them when it is called, not once.
+
+        Args:
+            path: Of the checkpoint.
+        """
+        differing = settings_that_differ(self._settings)
+        if differing:
+            warnings.warn(
+                f"{path} was saved under other settings of Keras, which belong to the whole process. They were set to "
+                f"build the model, and put back. Where it reads them when it is called, it computes something else "
+                f"here; set them first: {'; '.join(differing)}.",
+                stacklevel=5,
+            )
 
     def require_trust(self, *, compiles: bool) -> None:
         """Check that all that a restore would do may be done, so that one refusal lists it all.

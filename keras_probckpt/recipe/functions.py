@@ -32,6 +32,7 @@ from keras_probckpt.recipe.code_uses import is_of_library
 from keras_probckpt.recipe.codec import BUILDER_ADVICE, TAG, Encoder, Kind, Node
 from keras_probckpt.recipe.importing import import_name, is_importable
 from keras_probckpt.recipe.sources import remember_source, source_of
+from keras_probckpt.recipe.stand_ins import is_large_array, is_without_data, tell_of_large_values, without_data
 
 __all__ = ["REFERENCE_KINDS", "encode_reference", "is_referable", "pack", "remember_reference"]
 
@@ -161,7 +162,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle is unty
     def persistent_id(self, obj: Any) -> tuple[str, int] | None:
         if obj is self._value:
             return None
-        if self._encoder.is_shared(obj) and not isinstance(obj, (np.ndarray, tf.Tensor)):
+        is_small = isinstance(obj, (np.ndarray, tf.Tensor)) and not is_large_array(obj)
+        if not is_small and self._encoder.is_shared(obj):
             return "external", self._encoder.add_external(obj, self._where)
         for index, known in enumerate(self._encoder.by_value):
             if known is obj and self._encoder.code[index]:
@@ -173,6 +175,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle is unty
             self._take_by_value(obj.__name__ if isinstance(obj, types.ModuleType) else obj.__module__)
         if isinstance(obj, functools.cached_property):  # Before Python 3.12 it holds a lock.
             return functools.cached_property, (obj.func,), {"attrname": obj.attrname}
+        if is_without_data(obj):
+            return np.broadcast_to, (obj[(0,) * obj.ndim], obj.shape)
+        if isinstance(obj, types.FunctionType):
+            return self._function(obj, super().reducer_override(obj))
         if not isinstance(obj, _TracedFunction):
             return super().reducer_override(obj)
         # Its traces are graphs of this process.
@@ -183,6 +189,17 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle is unty
             "reduce_retracing": obj._reduce_retracing,
         }
         return functools.partial(tf.function, **options), (obj.python_function,)
+
+    def _function(self, function: types.FunctionType, reduced: Any) -> Any:
+        """Let a function that is written by value take no more data along than it reads."""
+        if not isinstance(reduced, tuple):
+            return reduced
+        make, (code, module, *rest), (attributes, state), *setting = reduced
+        read = without_data(function, state["__globals__"])
+        if any(read["__globals__"][name] is not value for name, value in state["__globals__"].items()):
+            module = dict(module)  # Other functions of the module may read the data.
+        tell_of_large_values(function, read)
+        return make, (code, module, *rest), (attributes, {**state, **read}), *setting
 
     def _take_by_value(self, name: Any) -> None:
         """Let cloudpickle write what a module defines, where another process would not find the module."""

@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_probckpt.recipe.importing import import_name
+from keras_probckpt.recipe.stand_ins import without_data
 
 __all__ = ["additions_alone", "differing_parts"]
 
@@ -126,13 +127,15 @@ def _is_inherited(cls: type, name: str, value: Any) -> bool:
 def _function_parts(function: types.FunctionType) -> dict[str, Any]:
     """Take a function apart: what it uses by name, and its code."""
     code = function.__code__
-    cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
     names = {name for name in _globals_in(code) if name in function.__globals__ and not _is_special(name)}
+    # As they are recorded: of some data only the shape.
+    used = without_data(function, {name: function.__globals__[name] for name in names})
+    cells = zip(code.co_freevars, used["__closure__"] or (), strict=True)
     return {
         "code": code,
-        "defaults": (function.__defaults__, function.__kwdefaults__),
+        "defaults": (used["__defaults__"], used["__kwdefaults__"]),
         "attributes": {key: item for key, item in vars(function).items() if key != "__wrapped__"},
-        **{name: function.__globals__[name] for name in names},
+        **used["__globals__"],
         **{name: _content(cell) for name, cell in cells},
     }
 

@@ -21,6 +21,7 @@ from keras_probckpt.model.watch import ModelWatch
 from keras_probckpt.recipe.calls import signatures_of
 from keras_probckpt.recipe.data import encode_data
 from keras_probckpt.recipe.document import Recipe, RecipeBook
+from keras_probckpt.recipe.process_settings import process_settings
 from keras_probckpt.recipe.probe import Probe, Trace, probe_of, trace_call
 from keras_probckpt.storage.contents import CheckpointReader, Contents
 from keras_probckpt.training.assignment import build_optimizers, finish_preprocessing, put_back, require_fit
@@ -280,7 +281,8 @@ class LiveState:
         is_called = model._saved_model_arg_spec is not None
         flags = tuple(trainable_flags(model, find_layers(model)).items())
         paths = (*found.model, *found.optimizers)
-        depends_on = (model, paths, is_called, getattr(model, "_compile_config", None), flags)
+        compiled = getattr(model, "_compile_config", None)
+        depends_on = (model, paths, is_called, compiled, flags, process_settings())
         if has_changed or self._recipe is None or self._recipe[0] != depends_on:
             variables = (*found.model.values(), *found.optimizers.values())
             recipe = self._recipes.recipe_of(

@@ -52,7 +52,7 @@ def load(reader: CheckpointReader, request: Request) -> tfk.Model:
     path = str(reader.info.path)
     recipe = recipe_of(reader, request)
     saved = reader.read_model()
-    with contextlib.ExitStack() as limits:
+    with recipe.policy(), contextlib.ExitStack() as limits:
         if request.builder is None and not recipe.trusts_all:
             limits.enter_context(variables_within(allowance_for(saved)))
         model = rebuild(recipe, saved, request, path=path)
@@ -67,7 +67,9 @@ def load(reader: CheckpointReader, request: Request) -> tfk.Model:
     if request.verify_outputs:
         variables = saved_variables(model, recipe, saved)
         values = _Values(variables)
-        require_output(model, recipe, request, path=path, variables=variables, values=values)
+        with recipe.policy():
+            require_output(model, recipe, request, path=path, variables=variables, values=values)
+    recipe.tell_settings(path)
     return model
 
 

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import json
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Literal
@@ -34,6 +35,12 @@ from keras_probckpt.recipe.functions import pack
 from keras_probckpt.recipe.kinds import ALL_KINDS, new_encoder
 from keras_probckpt.recipe.losses import add_recorded_losses, record_losses
 from keras_probckpt.recipe.probe import output_differences_of, probe_of, trace_call
+from keras_probckpt.recipe.process_settings import (
+    checked_settings,
+    process_settings,
+    settings_as,
+    settings_that_differ,
+)
 from keras_probckpt.recipe.trust import Trust
 
 __all__ = ["Recipe", "RecipeBook", "RecipeReader", "describe", "require_tf_keras_model"]
@@ -114,6 +121,7 @@ def describe(
         "attributes": record_attributes(places, encoder),
         "trainable": {path: list(flags) for path, flags in trainable_flags(model, layers).items()},
         "policy": model.dtype_policy.name,
+        "settings": process_settings(),
         "externals": encoder.externals,
         "output": output,
         "description": describe_layers(
@@ -184,6 +192,7 @@ class RecipeReader:
         # Nor of this.
         self._attributes = field(document, "attributes", list, "recipe") if "attributes" in document else []
         self._put_back: list[str] = []
+        self._settings = checked_settings(document.get("settings", {}))  # Likewise.
         self._trust = trust
         self._decoder = Decoder(ALL_KINDS, arrays=arrays, resolve=trust.resolve, document=document, is_trusted=trust.trusts_all)
 
@@ -194,13 +203,28 @@ class RecipeReader:
 
     @contextlib.contextmanager
     def policy(self) -> Iterator[None]:
-        """Let layers be made under the dtype policy that was the global one when the model was made."""
-        if "policy" not in self._document:  # Releases before it was recorded wrote none.
+        """Let layers be made, and called, under the dtype policy and the settings that were those of the process."""
+        with contextlib.ExitStack() as scopes:
+            scopes.enter_context(settings_as(self._settings))
+            if "policy" in self._document:  # Releases before it was recorded wrote none.
+                name = field(self._document, "policy", str, "recipe")
+                scopes.enter_context(policy.policy_scope(call(tfk.mixed_precision.Policy, [name], {}, "policy")))
             yield
-            return
-        name = field(self._document, "policy", str, "recipe")
-        with policy.policy_scope(call(tfk.mixed_precision.Policy, [name], {}, "policy")):
-            yield
+
+    def tell_settings(self, path: str) -> None:
+        """Warn of settings that are others in this process: the model reads them when it is called, not once.
+
+        Args:
+            path: Of the checkpoint.
+        """
+        differing = settings_that_differ(self._settings)
+        if differing:
+            warnings.warn(
+                f"{path} was saved under other settings of Keras, which belong to the whole process. They were set to "
+                f"build the model, and put back. Where it reads them when it is called, it computes something else "
+                f"here; set them first: {'; '.join(differing)}.",
+                stacklevel=5,
+            )
 
     def require_trust(self, *, compiles: bool) -> None:
         """Check that all that a restore would do may be done, so that one refusal lists it all.

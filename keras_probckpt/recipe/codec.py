@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from keras_probckpt.errors import MalformedRecipeError, UnrecordableError
+from keras_probckpt.recipe.members import member
 
 __all__ = [
     "BUILDER_ADVICE",
@@ -295,7 +296,7 @@ def _unwrapped(value: Any) -> Any:
         if isinstance(value, list):
             return list(value)
         if isinstance(value, (dict, tuple)):
-            return getattr(value, "__wrapped__", value)
+            return member(value, "__wrapped__", value)
     return value
 
 

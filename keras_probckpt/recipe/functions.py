@@ -27,8 +27,9 @@ import tensorflow as tf
 from tf_keras import saving
 
 from keras_probckpt.errors import UnrecordableError
-from keras_probckpt.recipe.code_uses import is_of_library
+from keras_probckpt.recipe.code_uses import is_of_library, label_of
 from keras_probckpt.recipe.codec import BUILDER_ADVICE, TAG, Encoder, Kind, Node
+from keras_probckpt.recipe.members import member
 from keras_probckpt.recipe.sources import remember_source, source_of
 
 __all__ = ["REFERENCE_KINDS", "encode_reference", "import_name", "is_referable", "pack", "remember_reference"]
@@ -40,6 +41,9 @@ _TracedFunction = tf.__internal__.function.Function
 _NAMED = (type, types.FunctionType, types.BuiltinFunctionType, _TracedFunction)
 _REFERABLE = (*_NAMED, types.MethodType, functools.partial)
 
+# Whose objects are pickled as those of users' classes are, such as generators of random numbers.
+_PICKLED_LIBRARIES = (sys.stdlib_module_names | {"numpy"}) - {"builtins"}
+
 
 def is_referable(value: Any) -> bool:
     """Whether a value is a class or a function, to be stored by name or by value."""
@@ -47,14 +51,14 @@ def is_referable(value: Any) -> bool:
 
 
 def _is_plain_object(value: Any) -> bool:
-    """Whether a value is an object of a class of the user's, of which Keras and TFP know nothing."""
-    return not is_referable(value) and not is_of_library(type(value))
+    """Whether a value is an object of which Keras and TFP know nothing: of a user's class, of Python's or numpy's."""
+    package = type(value).__module__.partition(".")[0]
+    return not is_referable(value) and (package in _PICKLED_LIBRARIES or not is_of_library(type(value)))
 
 
 def import_name(value: Any) -> tuple[str, str] | None:
     """Return `(module, qualified name)` under which a fresh process can import the value; `None` if there is none."""
-    module = getattr(value, "__module__", None)
-    name = getattr(value, "__qualname__", None)
+    module, name = member(value, "__module__"), member(value, "__qualname__")
     if not isinstance(module, str) or not isinstance(name, str) or module == "__main__":
         return None
     try:
@@ -85,7 +89,7 @@ def encode_reference(value: Any, encoder: Encoder, where: str) -> dict[str, Node
     if imported is not None:
         return {TAG: "import", "module": imported[0], "name": imported[1], **extra}
     index = _add_by_value(value, encoder, where)
-    module = str(getattr(value, "__module__", None) or type(value).__module__)
+    module = str(member(value, "__module__") or type(value).__module__)
     source = source_of(type(value) if _is_plain_object(value) else value)
     return {TAG: "pickle", "index": index, "module": module, "name": _name(value), "source": source, **extra}
 
@@ -118,8 +122,11 @@ def _pickled(value: Any, encoder: Encoder, where: str) -> bytes:
     try:
         _Pickler(buffer, value=value, encoder=encoder, where=where).dump(value)
     except (TypeError, ValueError, AttributeError, pickle.PicklingError, RecursionError, RuntimeError) as error:
-        name = getattr(value, "__qualname__", repr(value))
-        code = getattr(value, "__code__", None)
+        if _is_plain_object(value):
+            problem = f"a {label_of(type(value))} cannot be pickled: {error}"
+            raise UnrecordableError(where=where, problem=problem, advice=BUILDER_ADVICE) from error
+        name = member(value, "__qualname__", repr(value))
+        code = member(value, "__code__")
         place = f"{name} ({code.co_filename}:{code.co_firstlineno})" if code else name
         raise UnrecordableError(
             where=f"the function or class {place}",

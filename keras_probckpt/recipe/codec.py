@@ -52,7 +52,7 @@ class Kind:
     Attributes:
         tag: Value of the key `"$"` in its nodes.
         matches: Whether a live value is of this kind.
-        encode: `(value, encoder, where) -> fields` of the node, without the tag.
+        encode: `(value, encoder, where) -> fields` of the node, without the tag; with it, where it is another kind's.
         decode: `(node, decoder, where) -> value`.
         is_shared: Whether identity matters, so that one object in two places stays one object.
     """
@@ -133,6 +133,34 @@ class Encoder:
             self.externals.append(node)
         return self._external_numbers[id(value)]
 
+    @contextlib.contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Take back what was written inside if it fails: there may be another way to write it.
+
+        Raises:
+            UnrecordableError: As it was raised inside.
+        """
+        parts = (self.arrays, self.by_value, self.code, self.externals, self.variables)
+        parts = (*parts, self._written, self._external_numbers)
+        lengths = [len(part) for part in parts]
+        try:
+            yield
+        except UnrecordableError:
+            for part, length in zip(parts, lengths, strict=True):
+                while len(part) > length:
+                    part.popitem() if isinstance(part, dict) else part.pop()
+            raise
+
+    def announce(self, value: Any, node: Node) -> None:
+        """Let a node stand for a value before it is complete: what is in the value may lead back to it.
+
+        Args:
+            value: The value that is being written, of a kind whose identity matters.
+            node: Its node, which the kind completes and returns.
+        """
+        self._written[id(value)] = node
+        self._kept_alive.append(value)
+
     def forget_code(self, count: int) -> None:
         """Drop the functions stored by value beyond a number of them: what referred to them is not kept."""
         del self.by_value[count:]
@@ -147,7 +175,8 @@ class Encoder:
 
     def _node(self, kind: Kind, value: Any, where: str) -> Node:
         with self._no_cycle(value, where):
-            return {TAG: kind.tag, **kind.encode(value, self, where)}
+            fields = kind.encode(value, self, where)
+        return fields if TAG in fields else {TAG: kind.tag, **fields}
 
     def _encode_shared(self, kind: Kind, value: Any, where: str) -> Node:
         if id(value) in self._written:
@@ -226,6 +255,11 @@ class Decoder:
         if type(node.get("id")) is int:
             return self._shared(node["id"], where)
         return self._decode_tagged(node, where)
+
+    def announce(self, node: dict[str, Node], value: Any) -> None:
+        """Let a value stand for a node before all of the node is read: what is in it may lead back to it."""
+        if type(node.get("id")) is int:
+            self._values[node["id"]] = value
 
     def external(self, number: int, where: str) -> Any:
         """Read what a pickled function refers to by number."""

@@ -164,11 +164,24 @@ def test_a_node_that_nobody_writes_is_malformed(node: dict[str, Any]) -> None:
         read(node, arrays={"vector": np.zeros(3)})
 
 
-def test_an_object_that_would_be_inside_itself_is_malformed() -> None:
-    """A list of layers cannot hold the model it belongs to."""
-    node = {"$": "sequential", "id": 0, "name": "loop", "layers": [{"$": "same", "id": 0}]}
+ITSELF = {"$": "same", "id": 0}
+WRAPPER = {"$": "known", "name": "tf_keras.layers.TimeDistributed"}
 
-    with pytest.raises(MalformedRecipeError, match="the object with the id 0 contains itself"):
+
+@pytest.mark.parametrize(
+    ("node", "problem"),
+    [
+        (
+            {"$": "keras", "id": 0, "class": WRAPPER, "arguments": {"layer": ITSELF}},
+            "the object with the id 0 contains",
+        ),
+        ({"$": "sequential", "id": 0, "name": "loop", "layers": [ITSELF]}, "An empty Model cannot be used as a Layer"),
+        ({"$": "functional", "id": 0, "name": "loop", "calls": [[ITSELF]]}, "was not called symbolically"),
+    ],
+)
+def test_an_object_that_would_be_inside_itself_is_malformed(node: Any, problem: str) -> None:
+    """A layer cannot wrap itself, nor a list of layers hold the model it belongs to."""
+    with pytest.raises(MalformedRecipeError, match=problem):
         read(node)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
+from keras_probckpt.recipe.copies import Copies, exchanged, is_alike
 
 __all__ = ["CallArguments", "bound_arguments", "recorded_arguments", "remember_arguments"]
 
@@ -22,10 +21,20 @@ class CallArguments:
     Attributes:
         positional: What went to a `*args` parameter and what precedes it; empty where there is none.
         keywords: Everything else, by name.
+        copied: What of these is a copy, such as a settings object that the caller may go on changing, and of what.
     """
 
     positional: Sequence[Any]
     keywords: Mapping[str, Any]
+    copied: Sequence[tuple[Any, Any]] = ()
+
+    def uncopied(self) -> CallArguments:
+        """Take the object itself in place of each copy that it still equals: what it is shared with has it too."""
+        originals = {id(copied): original for copied, original in self.copied if is_alike(copied, original)}
+        if not originals:
+            return self
+        keywords = {name: exchanged(item, originals) for name, item in self.keywords.items()}
+        return CallArguments([exchanged(item, originals) for item in self.positional], keywords)
 
 
 def bound_arguments(
@@ -33,15 +42,16 @@ def bound_arguments(
 ) -> CallArguments | None:
     """Name the arguments of a call, by keyword as far as the signature allows.
 
-    Lists, dicts, sets and arrays are copied: what the caller does to them later is not what the call was made with.
+    Containers, arrays and settings objects are copied: what the caller does to them later is not what the call was made
+    with.
 
     Returns:
-        `None` if the arguments do not fit the signature; the call itself will say how.
+        `None` if the arguments do not fit the signature, of which the call itself will say how, or there is none.
     """
-    signature = inspect.signature(function)
     try:
+        signature = inspect.signature(function)
         bound = signature.bind(*args, **kwargs)
-    except TypeError:
+    except (TypeError, ValueError):
         return None
     positional: list[Any] = []
     keywords: dict[str, Any] = {}
@@ -61,7 +71,9 @@ def bound_arguments(
             positional.append(value)
         else:
             keywords[name] = value
-    return CallArguments([_kept(item) for item in positional], {key: _kept(item) for key, item in keywords.items()})
+    copies = Copies()
+    kept = {key: copies.copy(item) for key, item in keywords.items()}
+    return CallArguments([copies.copy(item) for item in positional], kept, copies.pairs)
 
 
 def remember_arguments(instance: Any, arguments: CallArguments) -> None:
@@ -71,12 +83,5 @@ def remember_arguments(instance: Any, arguments: CallArguments) -> None:
 
 def recorded_arguments(instance: Any) -> CallArguments | None:
     """Return the arguments left on an object; `None` if there are none."""
-    return vars(instance).get(_ATTRIBUTE) if hasattr(instance, "__dict__") else None
-
-
-def _kept(value: Any) -> Any:
-    if type(value) in (list, tuple):
-        return type(value)(_kept(item) for item in value)
-    if type(value) is dict:
-        return {key: _kept(item) for key, item in value.items()}
-    return copy.copy(value) if isinstance(value, (set, np.ndarray)) else value
+    recorded: CallArguments | None = vars(instance).get(_ATTRIBUTE) if hasattr(instance, "__dict__") else None
+    return None if recorded is None else recorded.uncopied()

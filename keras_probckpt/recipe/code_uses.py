@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from keras_probckpt.recipe.known import known_name
+from keras_probckpt.recipe.members import member
 from keras_probckpt.recipe.sources import functions_of
 from keras_probckpt.recipe.stand_ins import stand_in
 from keras_probckpt.recipe.tfp_objects import PARAMETRIZED
@@ -37,7 +38,7 @@ def label_of(value: Any) -> str:
     known = known_name(value)
     if known is not None:
         return known
-    name = getattr(value, "__qualname__", type(value).__qualname__)
+    name = member(value, "__qualname__", type(value).__qualname__)
     return f"{_package(value) if is_of_library(value) else _module(value)}.{name}"
 
 
@@ -111,7 +112,7 @@ def _is_of_program(value: Any, user: Any) -> bool:
 
 
 def _module(value: Any) -> str:
-    return str(getattr(value, "__module__", None) or type(value).__module__)
+    return str(member(value, "__module__") or type(value).__module__)
 
 
 def _package(value: Any) -> str:

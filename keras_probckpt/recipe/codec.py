@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from keras_probckpt.errors import MalformedRecipeError, UnrecordableError
+from keras_probckpt.recipe.members import member
 
 __all__ = [
     "BUILDER_ADVICE",
@@ -51,7 +52,7 @@ class Kind:
     Attributes:
         tag: Value of the key `"$"` in its nodes.
         matches: Whether a live value is of this kind.
-        encode: `(value, encoder, where) -> fields` of the node, without the tag.
+        encode: `(value, encoder, where) -> fields` of the node, without the tag; with it, where it is another kind's.
         decode: `(node, decoder, where) -> value`.
         is_shared: Whether identity matters, so that one object in two places stays one object.
     """
@@ -152,6 +153,16 @@ class Encoder:
         """Whether an object whose identity matters has been written."""
         return id(value) in self._written
 
+    def announce(self, value: Any, node: Node) -> None:
+        """Let a node stand for a value before it is complete: what is in the value may lead back to it.
+
+        Args:
+            value: The value that is being written, of a kind whose identity matters.
+            node: Its node, which the kind completes and returns.
+        """
+        self._written[id(value)] = node
+        self._kept_alive.append(value)
+
     def encode_items(self, values: Sequence[Any], where: str) -> list[Node]:
         """Write each item of a sequence."""
         if set(map(type, values)) <= WORDS and all(math.isfinite(item) for item in values if type(item) is float):
@@ -161,7 +172,8 @@ class Encoder:
 
     def _node(self, kind: Kind, value: Any, where: str) -> Node:
         with self._no_cycle(value, where):
-            return {TAG: kind.tag, **kind.encode(value, self, where)}
+            fields = kind.encode(value, self, where)
+        return fields if TAG in fields else {TAG: kind.tag, **fields}
 
     def _encode_shared(self, kind: Kind, value: Any, where: str) -> Node:
         if id(value) in self._written:
@@ -244,6 +256,11 @@ class Decoder:
             return self._shared(node["id"], where)
         return self._decode_tagged(node, where)
 
+    def announce(self, node: dict[str, Node], value: Any) -> None:
+        """Let a value stand for a node before all of the node is read: what is in it may lead back to it."""
+        if type(node.get("id")) is int:
+            self._values[node["id"]] = value
+
     def external(self, number: int, where: str) -> Any:
         """Read what a pickled function refers to by number."""
         if number not in self._decoded_externals:
@@ -313,7 +330,7 @@ def _unwrapped(value: Any) -> Any:
         if isinstance(value, list):
             return list(value)
         if isinstance(value, (dict, tuple)):
-            return getattr(value, "__wrapped__", value)
+            return member(value, "__wrapped__", value)
     return value
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from keras_probckpt.errors import MalformedRecipeError
 from keras_probckpt.recipe.codec import WORDS, Decoder, Encoder, Node
 from keras_probckpt.recipe.plain import PLAIN_KINDS, decode_items
+from keras_probckpt.recipe.standard import STANDARD_KINDS
 from keras_probckpt.recipe.values import VALUE_KINDS
 
 __all__ = ["copy_data", "decode_data", "encode_data"]
@@ -19,7 +20,7 @@ __all__ = ["copy_data", "decode_data", "encode_data"]
 _DATA_KINDS = tuple(
     # Nobody hands what is read here to Keras: a callback may keep a configuration of Keras's.
     dataclasses.replace(kind, decode=decode_items) if kind.tag == "dict" else kind
-    for kind in (*VALUE_KINDS, *PLAIN_KINDS)
+    for kind in (*VALUE_KINDS, *PLAIN_KINDS, *STANDARD_KINDS)
 )
 
 

@@ -47,6 +47,7 @@ _NOT_OF_STATE = frozenset({"tensorflow", "tf_keras", "tensorflow_probability", "
 _Initializer: type = tf.constant_initializer.__mro__[1]  # The base class of TensorFlow's own, which has no public name.
 
 
+
 def is_referable(value: Any) -> bool:
     """Whether a value is a class or a function, to be stored by name or by value.
 
@@ -87,7 +88,7 @@ def encode_reference(value: Any, encoder: Encoder, where: str) -> dict[str, Node
     if imported is not None:
         return {TAG: "import", "module": imported[0], "name": imported[1], **extra}
     index = _add_by_value(value, encoder, where)
-    module = str(getattr(value, "__module__", None) or type(value).__module__)
+    module = str(member(value, "__module__") or type(value).__module__)
     source = source_of(type(value) if _is_plain_object(value) else value)
     return {TAG: "pickle", "index": index, "module": module, "name": _name(value), "source": source, **extra}
 

@@ -6,7 +6,7 @@ tensor is written as `{"$": "symbolic", "call": i, "output": j}`: output `j`, in
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -16,25 +16,45 @@ from tf_keras.src.engine import functional, keras_tensor
 from keras_probckpt.errors import MalformedRecipeError
 from keras_probckpt.recipe.codec import TAG, Decoder, Encoder, Kind, Node, field
 from keras_probckpt.recipe.construction import call
+from keras_probckpt.recipe.members import member
 
-__all__ = ["GRAPH_KINDS", "calls_in_order"]
+__all__ = ["GRAPH_KINDS", "build_graph", "calls_in_order", "encode_graph", "encode_layers"]
 
 
 def _encode_sequential(model: tfk.Sequential, encoder: Encoder, where: str) -> dict[str, Node]:
+    node: dict[str, Node] = {TAG: "sequential", "name": model.name}
+    encoder.announce(model, node)  # A function in one of its layers may lead back to it.
+    node["layers"] = encode_layers(model, encoder, where)
+    return node
+
+
+def encode_layers(model: tfk.Sequential, encoder: Encoder, where: str) -> list[Node]:
+    """Write the layers that a Sequential model was given."""
     layers = list(model._self_tracked_trackables)  # `model.layers` leaves out an input layer.
     if (
         not model._has_explicit_input_shape
     ):  # Keras made one of the first batch it saw, whose size is no part of the model.
         layers = [layer for layer in layers if not isinstance(layer, tfk.layers.InputLayer)]
-    return {"name": model.name, "layers": encoder.encode_items(layers, f"{where}.layers")}
+    return encoder.encode_items(layers, f"{where}.layers")
 
 
 def _decode_sequential(node: dict[str, Node], decoder: Decoder, where: str) -> tfk.Sequential:
+    model = tfk.Sequential.__new__(tfk.Sequential)
+    decoder.announce(node, model)
     layers = decoder.decode(field(node, "layers", list, where), f"{where}.layers")
-    return call(tfk.Sequential, [layers], {"name": field(node, "name", str, where)}, where)
+    call(tfk.Sequential.__init__, [model, layers], {"name": field(node, "name", str, where)}, where)
+    return model
 
 
 def _encode_functional(model: Any, encoder: Encoder, where: str) -> dict[str, Node]:
+    node: dict[str, Node] = {TAG: "functional", "name": model.name, "trainable": model.trainable}
+    encoder.announce(model, node)
+    node.update(encode_graph(model, encoder, where))
+    return node
+
+
+def encode_graph(model: Any, encoder: Encoder, where: str) -> dict[str, Node]:
+    """Write how the layers of a Functional model are called on each other."""
     nodes = list(calls_in_order(model))
     places = {(id(node.layer), node.layer._inbound_nodes.index(node)): index for index, node in enumerate(nodes)}
     calls = []
@@ -44,8 +64,6 @@ def _encode_functional(model: Any, encoder: Encoder, where: str) -> dict[str, No
         arguments = [] if node.is_input else [node.call_args, node.call_kwargs]
         calls.append([layer, *(_encode_symbolic(item, places, encoder, call_where) for item in arguments)])
     return {
-        "name": model.name,
-        "trainable": model.trainable,
         "calls": calls,
         "inputs": _encode_symbolic(model._nested_inputs, places, encoder, where),
         "outputs": _encode_symbolic(model._nested_outputs, places, encoder, where),
@@ -85,19 +103,30 @@ def _encode_symbolic(value: Any, places: dict[tuple[int, int], int], encoder: En
 
 
 def _decode_functional(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
-    outputs: list[list[Any]] = []
-    for index, item in enumerate(field(node, "calls", list, where)):
-        outputs.append(_make_call(item, outputs, decoder, f"{where}.calls[{index}]"))
-    arguments = {
-        "inputs": _decode_symbolic(node.get("inputs"), outputs, decoder, f"{where}.inputs"),
-        "outputs": _decode_symbolic(node.get("outputs"), outputs, decoder, f"{where}.outputs"),
-        "name": field(node, "name", str, where),
-    }
-    model = call(tfk.Model, [], arguments, where)
-    _insert_apart(model, outputs)
+    model = functional.Functional.__new__(functional.Functional)
+    decoder.announce(node, model)
+    build_graph(model, {"name": field(node, "name", str, where)}, node, decoder, where)
     if node.get("trainable") is False:
         model.trainable = False
     return model
+
+
+def build_graph(model: Any, arguments: Mapping[str, Any], node: dict[str, Node], decoder: Decoder, where: str) -> None:
+    """Make the calls that `encode_graph` wrote, and initialise a Functional model with their inputs and outputs.
+
+    Args:
+        model: The model, which is not initialised.
+        arguments: Further keyword arguments for that.
+        node: Has the calls.
+        decoder: Reads them.
+        where: Their place, for error messages.
+    """
+    outputs: list[list[Any]] = []
+    for index, item in enumerate(field(node, "calls", list, where)):
+        outputs.append(_make_call(item, outputs, decoder, f"{where}.calls[{index}]"))
+    ends = {key: _decode_symbolic(node.get(key), outputs, decoder, f"{where}.{key}") for key in ("inputs", "outputs")}
+    call(functional.Functional.__init__, [model], {**arguments, **ends}, where)
+    _insert_apart(model, outputs)
 
 
 def _insert_apart(model: Any, outputs: list[list[Any]]) -> None:
@@ -129,8 +158,8 @@ def _make_call(item: Node, outputs: list[list[Any]], decoder: Decoder, where: st
 
 
 def _flat_outputs(layer: tfk.layers.Layer, where: str) -> list[Any]:
-    if not layer._inbound_nodes:
-        raise MalformedRecipeError(where=where, problem=f"the layer {layer.name!r} was not called symbolically")
+    if not member(layer, "_inbound_nodes"):  # Nor has one that is being made, and is in itself.
+        raise MalformedRecipeError(where=where, problem=f"a layer, a {type(layer).__name__}, was not called symbolically")
     return list(tf.nest.flatten(layer._inbound_nodes[-1].outputs))
 
 

@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import tf_keras as tfk
@@ -21,11 +21,18 @@ from keras_probckpt.recipe.codec import BUILDER_ADVICE, KERAS_INSTRUCTION, Decod
 from keras_probckpt.recipe.construction import accepted_arguments, call, decode_keywords_call, encode_call
 from keras_probckpt.recipe.known import known_name
 
-__all__ = ["KERAS_KINDS", "LAYER_KEYWORDS", "base_arguments", "keras_arguments"]
+__all__ = ["KERAS_KINDS", "LAYER_KEYWORDS", "accepted_of", "base_arguments", "keras_arguments"]
 
 LAYER_KEYWORDS = frozenset({"name", "trainable", "dtype", "batch_input_shape", "activity_regularizer"})
 _LEGACY_OPTIMIZER_KEYWORDS = frozenset({"clipnorm", "clipvalue", "global_clipnorm", "decay"})
 _LAMBDA = "<lambda>"
+_DESCRIBED = (
+    tfk.layers.Layer,
+    tfk.initializers.Initializer,
+    tfk.regularizers.Regularizer,
+    tfk.constraints.Constraint,
+    tfk.optimizers.schedules.LearningRateSchedule,
+)
 _ABSENT = object()
 
 
@@ -41,17 +48,23 @@ def _class_of(value: Any) -> type:
 
 
 def _encode_object(value: Any, encoder: Encoder, where: str) -> dict[str, Node]:
-    return encode_call(_class_of(value), keras_arguments(value, _accepted(value)), encoder, where)
+    try:
+        arguments = keras_arguments(value, accepted_of(type(value)))
+    except Exception as error:  # Whatever an object of a user's class in it raises.
+        problem = f"the get_config of {type(value).__qualname__} fails with {type(error).__name__}: {error}"
+        raise UnrecordableError(where=where, problem=problem, advice=BUILDER_ADVICE) from error
+    return encode_call(_class_of(value), arguments, encoder, where)
 
 
-def keras_arguments(value: Any, accepted: frozenset[str] | None) -> dict[str, Any]:
+def keras_arguments(value: Any, accepted: frozenset[str] | None, *, base: type | None = None) -> dict[str, Any]:
     """Return the arguments that a `get_config` of tf_keras tells, as they are.
 
     Args:
         value: An object.
         accepted: Names of the arguments its constructor takes; None is any.
+        base: The class of tf_keras whose `get_config` is asked, where that is not the object's own.
     """
-    config = _config_of(value)
+    config = _config_of(value, base or type(value))
     return {
         key: _live_argument(value, key, written)
         for key, written in config.items()
@@ -59,13 +72,14 @@ def keras_arguments(value: Any, accepted: frozenset[str] | None) -> dict[str, An
     }
 
 
-def _accepted(value: Any) -> frozenset[str] | None:
-    if type(value) is tfk.metrics.MeanMetricWrapper:  # It passes what it does not know on to its function.
+def accepted_of(cls: type) -> frozenset[str] | None:
+    """Names of the arguments that a class of tf_keras takes; None is any."""
+    if cls is tfk.metrics.MeanMetricWrapper:  # It passes what it does not know on to its function.
         return None
-    accepted = accepted_arguments(type(value))
-    if isinstance(value, tfk.layers.Layer):
+    accepted = accepted_arguments(cls)
+    if issubclass(cls, tfk.layers.Layer):
         return accepted | LAYER_KEYWORDS
-    return accepted | _LEGACY_OPTIMIZER_KEYWORDS if isinstance(value, tfk.optimizers.legacy.Optimizer) else accepted
+    return accepted | _LEGACY_OPTIMIZER_KEYWORDS if issubclass(cls, tfk.optimizers.legacy.Optimizer) else accepted
 
 
 def _decode_object(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
@@ -82,13 +96,13 @@ def _decode_object(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
     return made
 
 
-def _config_of(value: Any) -> dict[str, Any]:
-    if type(value) is tfk.layers.Lambda:  # Its get_config marshals the function.
+def _config_of(value: Any, base: type) -> dict[str, Any]:
+    if base is tfk.layers.Lambda:  # Its get_config marshals the function.
         names = {"function": "function", "output_shape": "_output_shape", "mask": "mask", "arguments": "arguments"}
         return {**base_arguments(value), **{key: getattr(value, name) for key, name in names.items()}}
-    with warnings.catch_warnings(), _under_a_name(_lambdas_in(value)), _described(_regularizers_in(value)):
+    with warnings.catch_warnings(), _under_a_name(_lambdas_in(value)), _described(_users_objects_in(value)):
         warnings.simplefilter("ignore")
-        config = dict(value.get_config())
+        config = dict(base.get_config(value))  # type: ignore[attr-defined] # the callers see to it
     if config.get("optional") is False:  # Unknown to the oldest releases, which need not be told of its absence.
         del config["optional"]
     return config
@@ -98,28 +112,35 @@ def _lambdas_in(value: Any) -> Iterator[types.FunctionType]:
     return (item for item in _held_by(value) if isinstance(item, types.FunctionType) and item.__name__ == _LAMBDA)
 
 
-def _regularizers_in(value: Any) -> Iterator[tfk.regularizers.Regularizer]:
-    """Find regularizers of users' classes without a `get_config`; that of their base class only raises."""
-    base = tfk.regularizers.Regularizer
-    return (item for item in _held_by(value) if isinstance(item, base) and type(item).get_config is base.get_config)
+def _users_objects_in(value: Any) -> Iterator[Any]:
+    """Find the objects of users' classes, whose `get_config` may be anyone's or only raise."""
+    held = (item for item in _held_by(value) if isinstance(item, _DESCRIBED))
+    return (item for item in held if known_name(type(item)) is None and item is not value)
 
 
 def _held_by(value: Any) -> Iterator[Any]:
     holders = list(value._flatten_layers()) if isinstance(value, tfk.layers.Layer) else [value]
-    return itertools.chain.from_iterable(list(vars(holder).values()) for holder in holders)
+    items = itertools.chain.from_iterable(list(vars(holder).values()) for holder in holders)
+    return itertools.chain.from_iterable(map(_items_of, items))
+
+
+def _items_of(value: Any) -> Iterable[Any]:
+    if isinstance(value, (list, tuple)):
+        return value
+    return value.values() if type(value) is dict else (value,)
 
 
 @contextlib.contextmanager
-def _described(regularizers: Iterator[tfk.regularizers.Regularizer]) -> Iterator[None]:
+def _described(objects: Iterator[Any]) -> Iterator[None]:
     """Let objects have a `get_config` of nothing: they are taken themselves, but their layer's asks for theirs."""
-    held = list(regularizers)
-    for regularizer in held:
-        regularizer.get_config = dict
+    held = list(objects)
+    for item in held:
+        object.__setattr__(item, "get_config", dict)
     try:
         yield
     finally:
-        for regularizer in held:
-            vars(regularizer).pop("get_config", None)  # One that two layers share is there twice.
+        for item in held:
+            vars(item).pop("get_config", None)  # One that two layers share is there twice.
 
 
 @contextlib.contextmanager

@@ -15,6 +15,8 @@ from keras_probckpt.recipe.known import KNOWN_KINDS
 from keras_probckpt.recipe.lookups import LOOKUP_KINDS
 from keras_probckpt.recipe.methods import METHOD_KINDS
 from keras_probckpt.recipe.plain import PLAIN_KINDS
+from keras_probckpt.recipe.standard import STANDARD_KINDS
+from keras_probckpt.recipe.states import STATE_KINDS
 from keras_probckpt.recipe.tf_operations import OPERATION_KINDS
 from keras_probckpt.recipe.tfp_layers import TFP_LAYER_KINDS
 from keras_probckpt.recipe.tfp_objects import TFP_KINDS
@@ -54,7 +56,9 @@ ALL_KINDS = (
     *LOOKUP_KINDS,
     *map(_with_attached, KERAS_KINDS),
     *map(_with_attached, USER_KINDS),
+    *STATE_KINDS,
     *PLAIN_KINDS,
+    *STANDARD_KINDS,
     *METHOD_KINDS,
     *REFERENCE_KINDS,
 )

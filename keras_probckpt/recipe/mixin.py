@@ -7,7 +7,6 @@ from typing import Any
 
 from keras_probckpt.recipe.arguments import CallArguments, bound_arguments, recorded_arguments, remember_arguments
 from keras_probckpt.recipe.compiling import RecordedCompile
-from keras_probckpt.recipe.kinds import new_encoder
 from keras_probckpt.recipe.registry import register_class
 
 __all__ = ["ProbModelMixin"]
@@ -20,12 +19,12 @@ class ProbModelMixin:
     module and qualified name, and supplies `get_config` and `from_config`, so that Keras's own tools find their way
     too.
 
-    Arguments may be numbers, strings, None, lists, tuples, dicts, sets, dtypes, numpy arrays, tf_keras objects, other
-    models and functions. The signature of the inputs a model is called with is recorded by tf_keras and saved with it.
-    A `compile` of the class's own has its arguments recorded too, and is called with them on restore.
-
-    Raises:
-        UnrecordableError: When an object is made with an argument that cannot be stored. It names the argument.
+    Arguments may be numbers, strings, None, containers, settings objects such as an `argparse.Namespace` or a
+    dataclass, dtypes, numpy arrays, tensors, tf_keras and TFP objects, other models and functions. They are recorded as
+    they are when the object is made, and written when a checkpoint is; an object with one that cannot be written is
+    recorded by its state, and the checkpoint refused only where that cannot be written either. The signature of the
+    inputs a model is called with is recorded by tf_keras and saved with it. A `compile` of the class's own has its
+    arguments recorded too, and is called with them on restore.
 
     Example:
         >>> import tf_keras as tfk
@@ -49,13 +48,11 @@ class ProbModelMixin:
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         """Record the arguments; here and not in `__init__`, which subclasses override."""
-        instance = super().__new__(cls, *args, **kwargs)
+        make = super().__new__
+        # Python's own takes no further arguments, once a class has a `__new__` of its own.
+        instance = make(cls) if make is object.__new__ else make(cls, *args, **kwargs)
         arguments = bound_arguments(instance.__init__, args, kwargs)  # type: ignore[misc] # as Python itself will
         if arguments is not None:
-            encoder = new_encoder()
-            encoder.encode_items(list(arguments.positional), f"{cls.__qualname__}(*args)")
-            for name, value in arguments.keywords.items():
-                encoder.encode(value, f"{cls.__qualname__}({name}=...)")
             remember_arguments(instance, arguments)
         return instance
 

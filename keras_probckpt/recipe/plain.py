@@ -7,6 +7,7 @@ import collections
 import dataclasses
 import enum
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import tf_keras as tfk
@@ -15,7 +16,7 @@ from keras_probckpt.errors import MalformedRecipeError
 from keras_probckpt.recipe.codec import KERAS_INSTRUCTION, Decoder, Encoder, Kind, Node, field, is_plain
 from keras_probckpt.recipe.construction import call, decode_call, encode_call
 
-__all__ = ["PLAIN_KINDS", "decode_items"]
+__all__ = ["PLAIN_KINDS", "decode_items", "decode_pairs", "encode_pairs"]
 
 
 def _decode_float(node: dict[str, Node], _decoder: Decoder, where: str) -> float:
@@ -39,7 +40,8 @@ def _decode_bytes(node: dict[str, Node], _decoder: Decoder, where: str) -> bytes
         raise MalformedRecipeError(where=where, problem=f"its base64 text is broken ({error})") from error
 
 
-def _encode_dict(value: dict[Any, Any], encoder: Encoder, where: str) -> dict[str, Node]:
+def encode_pairs(value: Mapping[Any, Any], encoder: Encoder, where: str) -> dict[str, Node]:
+    """Write a mapping with any keys as pairs of a key and a value."""
     items = [[key, item] for key, item in value.items()]
     return {"items": [encoder.encode_items(pair, f"{where}[{pair[0]!r}]") for pair in items]}
 
@@ -56,11 +58,23 @@ def decode_items(node: dict[str, Node], decoder: Decoder, where: str) -> dict[An
         raise MalformedRecipeError(where=where, problem=f"a key cannot be a key ({error})") from error
 
 
-def _decode_dict(node: dict[str, Node], decoder: Decoder, where: str) -> dict[Any, Any]:
+def decode_pairs(node: dict[str, Node], decoder: Decoder, where: str, *, is_dict: bool = False) -> dict[Any, Any]:
+    """Read what `encode_pairs` wrote.
+
+    Args:
+        node: The node that has the pairs.
+        decoder: Reads keys and values.
+        where: Its place, for error messages.
+        is_dict: Whether a dict is made of it, which Keras would take for an instruction if it has such a key.
+    """
     decoded = decode_items(node, decoder, where)
-    if KERAS_INSTRUCTION in decoded:
+    if is_dict and KERAS_INSTRUCTION in decoded:
         return decoder.decode_mapping(decoded, where)
     return decoded
+
+
+def _decode_dict(node: dict[str, Node], decoder: Decoder, where: str) -> dict[Any, Any]:
+    return decode_pairs(node, decoder, where, is_dict=True)
 
 
 def _sequence_kind(tag: str, kind: type) -> Kind:
@@ -207,13 +221,13 @@ PLAIN_KINDS = (
     Kind(
         tag="ordered_dict",
         matches=lambda value: type(value) is collections.OrderedDict,
-        encode=_encode_dict,
+        encode=encode_pairs,
         decode=lambda node, decoder, where: collections.OrderedDict(_decode_dict(node, decoder, where)),
     ),
     Kind(
         tag="dict",
         matches=lambda value: type(value) is dict and not is_plain(value),
-        encode=_encode_dict,
+        encode=encode_pairs,
         decode=_decode_dict,
     ),
 )

@@ -20,7 +20,7 @@ from keras_probckpt.recipe.construction import call, decode_keywords_call, encod
 from keras_probckpt.recipe.keras_objects import base_arguments
 from keras_probckpt.recipe.known import known_name
 
-__all__ = ["TFP_LAYER_KINDS"]
+__all__ = ["TFP_LAYER_KINDS", "tfp_arguments"]
 
 # Where an argument is kept under a name that is not its own; a dot leads through an attribute.
 _KEPT_AS: dict[str, dict[str, str]] = {
@@ -43,23 +43,29 @@ def _is_tfp_layer(value: Any) -> bool:
 
 
 def _encode_layer(value: Any, encoder: Encoder, where: str) -> dict[str, Node]:
-    return encode_call(type(value), dict(_arguments_of(value)), encoder, where)
+    return encode_call(type(value), dict(tfp_arguments(value, type(value))), encoder, where)
 
 
-def _arguments_of(value: Any) -> Iterator[tuple[str, Any]]:
+def tfp_arguments(value: Any, cls: type) -> Iterator[tuple[str, Any]]:
+    """Find the arguments of a constructor of TFP where the object keeps them.
+
+    Args:
+        value: An object.
+        cls: The class whose constructor it is, the object's own or one that it derives from.
+    """
     base = base_arguments(value) if isinstance(value, tfk.layers.Layer) else {}
-    kept_as = _KEPT_AS.get(type(value).__name__, {})
-    closed_over = _closed_over(value)
-    for name in _argument_names(value):
+    kept_as = _KEPT_AS.get(cls.__name__, {})
+    closed_over = _closed_over(value, cls)
+    for name in _argument_names(value, cls):
         found = _attribute(value, kept_as.get(name, f"_{name}"))
         found = closed_over.get(name, getattr(value, name, _ABSENT) if found is _ABSENT else found)
         found = base.get(name, found) if name not in kept_as else found
-        if found is not _ABSENT and not _is_default(type(value), name, found) and not _is_made_by_build(value, found):
+        if found is not _ABSENT and not _is_default(cls, name, found) and not _is_made_by_build(value, found):
             yield name, found
 
 
-def _argument_names(value: Any) -> list[str]:
-    parameters = inspect.signature(type(value).__init__).parameters.values()
+def _argument_names(value: Any, cls: type) -> list[str]:
+    parameters = inspect.signature(vars(cls).get("__init__", cls.__init__)).parameters.values()
     names = {item.name for item in parameters if item.kind is not item.VAR_KEYWORD}
     if len(names) < len(parameters) and isinstance(value, tfk.layers.Layer):
         names.update(base_arguments(value))
@@ -73,13 +79,13 @@ def _is_made_by_build(value: Any, argument: Any) -> bool:
     return getattr(argument, "__qualname__", "").startswith(f"{type(value).__qualname__}.build.<locals>.")
 
 
-def _closed_over(value: Any) -> Mapping[str, Any]:
+def _closed_over(value: Any, cls: type) -> Mapping[str, Any]:
     found: dict[str, Any] = {}
     for name in _FUNCTIONS_WITH_ARGUMENTS:
         function = getattr(value, name, None)
         if function is not None and inspect.isfunction(function):
             found.update(inspect.getclosurevars(function).nonlocals)
-    if type(value) is tfp.layers.DenseVariational:
+    if cls is tfp.layers.DenseVariational:
         is_exact = found["kl_divergence_fn"] is tfp.distributions.kl_divergence
         return {"kl_weight": found["weight"], "kl_use_exact": is_exact}
     return found

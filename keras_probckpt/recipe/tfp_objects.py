@@ -8,18 +8,27 @@ dtype: its value is saved and put back with the other variables, so that it can 
 from __future__ import annotations
 
 import inspect
+import types
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_probability as tfp
+import tf_keras as tfk
+from tf_keras.src.mixed_precision import autocast_variable
 
 from keras_probckpt.errors import MalformedRecipeError, UnrecordableError
+from keras_probckpt.recipe.attribute_names import mentions
+from keras_probckpt.recipe.bases import base_of
 from keras_probckpt.recipe.codec import BUILDER_ADVICE, Decoder, Encoder, Kind, Node, field
 from keras_probckpt.recipe.construction import accepted_arguments, call, decode_call, encode_call
+from keras_probckpt.recipe.members import member
+from keras_probckpt.recipe.states import encode_state
 
 __all__ = ["PARAMETRIZED", "TFP_KINDS"]
 
-PARAMETRIZED = (
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+PARAMETRIZED = _ROOTS = (
     tfp.distributions.Distribution,
     tfp.bijectors.Bijector,
     tfp.math.psd_kernels.PositiveSemidefiniteKernel,
@@ -28,14 +37,43 @@ PARAMETRIZED = (
 
 
 def _encode_parametrized(value: Any, encoder: Encoder, where: str) -> dict[str, Node]:
+    if not _tells_arguments(value):
+        with encoder.undone_on_error():
+            return encode_state(value, encoder, where)
     defaults = inspect.signature(type(value).__init__).parameters
     accepted = accepted_arguments(type(value))
     arguments = {
         name: item
-        for name, item in value.parameters.items()
+        for name, item in _parameters(value).items()
         if name in accepted and not (name in defaults and defaults[name].default is item)
     }
     return encode_call(type(value), arguments, encoder, where)
+
+
+def _parameters(value: Any) -> dict[str, Any]:
+    """Return the arguments that TFP recorded, those that the constructor takes as `**kwargs` by their own names."""
+    parameters = dict(member(value, "parameters") or {})
+    for parameter in inspect.signature(type(value).__init__).parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            parameters.update(parameters.pop(parameter.name, {}))
+    return parameters
+
+
+def _tells_arguments(value: Any) -> bool:
+    """Whether what TFP recorded are the arguments of the constructor of the object's class.
+
+    A user's class that does not say which they are has none, or those of the class of TFP that it derives from.
+    """
+    if member(value, "parameters") is None:  # A kernel without any raises.
+        return False
+    cls, base = type(value), base_of(type(value))
+    owner = next(owner for owner in cls.__mro__ if "__init__" in vars(owner))
+    parameters = inspect.signature(cls.__init__).parameters
+    required = {name for name, item in parameters.items() if item.default is item.empty and item.kind in _NAMED}
+    if not required - {"self"} <= _parameters(value).keys():
+        return False
+    is_inherited = base is None or owner in base.__mro__ or base in _ROOTS
+    return is_inherited or mentions(("parameters", "_parameters"), cls, base)
 
 
 def _decode_parametrized(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
@@ -52,13 +90,19 @@ def _encode_variable(value: tf.Variable, encoder: Encoder, where: str) -> dict[s
         problem = f"it is a variable of the shape {value.shape}, which is not fixed"
         raise UnrecordableError(where=where, problem=problem, advice=BUILDER_ADVICE)
     encoder.variables.append(value)
-    return {
+    node: dict[str, Node] = {
         "index": len(encoder.variables) - 1,
         "shape": value.shape.as_list(),
-        "dtype": value.dtype.name,
+        "dtype": getattr(value, "true_dtype", value.dtype).name,  # Mixed precision shows the dtype it casts to.
         "trainable": bool(value.trainable),
         "name": value.name.partition(":")[0],
     }
+    constraint = member(value, "constraint")
+    if constraint is not None:
+        node["constraint"] = encoder.encode(constraint, f"{where}.constraint")
+    if isinstance(value, autocast_variable.AutoCastVariable):
+        node["is_autocast"] = True
+    return node
 
 
 def _decode_variable(node: dict[str, Node], decoder: Decoder, where: str) -> tf.Variable:
@@ -68,13 +112,19 @@ def _decode_variable(node: dict[str, Node], decoder: Decoder, where: str) -> tf.
         "trainable": field(node, "trainable", bool, where),
         "name": field(node, "name", str, where),
     }
+    if "constraint" in node:
+        arguments["constraint"] = decoder.decode(node["constraint"], f"{where}.constraint")
+        if not isinstance(arguments["constraint"], (tfk.constraints.Constraint, types.FunctionType)):
+            raise MalformedRecipeError(where=where, problem="the constraint of a variable is a function")
     variable = call(_new_variable, [], arguments, where)
+    if node.get("is_autocast") is True:
+        variable = autocast_variable.create_autocast_variable(variable)
     decoder.variables[field(node, "index", int, where)] = variable
     return variable
 
 
-def _new_variable(*, shape: list[int], dtype: str, trainable: bool, name: str) -> tf.Variable:
-    return tf.Variable(tf.zeros(shape, dtype), trainable=trainable, name=name)
+def _new_variable(*, shape: list[int], dtype: str, **arguments: Any) -> tf.Variable:
+    return tf.Variable(tf.zeros(shape, dtype), **arguments)
 
 
 def _encode_transformed(value: Any, encoder: Encoder, where: str) -> dict[str, Node]:

@@ -24,6 +24,7 @@ __all__ = [
     "find_optimizers",
     "find_variables",
     "is_tracked_path",
+    "unwrapped",
     "with_recipe_variables",
 ]
 
@@ -137,7 +138,7 @@ def _walk(root: Any, *, stops: Callable[[Any], bool], parents: list[Any] | None 
 
 
 def _children(parent: Any) -> list[tuple[str, Any]]:
-    items = getattr(parent, "__wrapped__", parent)
+    items = unwrapped(parent)
     if isinstance(items, (list, tuple)):  # TensorFlow's own view refuses some containers; these names are the same.
         return [(str(index), item) for index, item in enumerate(items)]
     if isinstance(items, dict):
@@ -152,6 +153,15 @@ def _children(parent: Any) -> list[tuple[str, Any]]:
         weights = [*parent._trainable_weights, *parent._non_trainable_weights]
         children += [(f"weights-{index}", weight) for index, weight in enumerate(weights)]
     return children
+
+
+def unwrapped(parent: Any) -> Any:
+    """Take off the wrapper that TensorFlow puts around a list, dict or tuple; anything else is left as it is.
+
+    A user's own mapping is not asked: it may raise anything for an attribute that it has not.
+    """
+    is_users_dict = isinstance(parent, dict) and not type(parent).__module__.startswith("tensorflow.")
+    return parent if is_users_dict else getattr(parent, "__wrapped__", parent)
 
 
 def _first_of(items: Any) -> list[Any]:

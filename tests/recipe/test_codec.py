@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -66,10 +67,9 @@ class Opaque:
     ("value", "problem"),
     [
         (object(), "a builtins.object is of no kind that can be rebuilt"),
-        (np.array(["text"]), "arrays of dtype <U4 are not stored"),
-        (np.array([None]), "arrays of dtype object are not stored"),
-        (np.zeros(2, [("a", "f4")]), "are not stored"),
-        (np.datetime64("2026-01-01"), "arrays of dtype datetime64"),
+        (np.array(["text"], "<U9999"), "takes 39996 bytes for a fraction of text"),
+        (np.array([threading.Lock()]), "a numpy.ndarray cannot be pickled"),
+        (threading.Lock(), "a _thread.lock cannot be pickled"),
         (np.dtype("datetime64[s]"), "TensorFlow has no dtype like"),
         (iter([]), "is of no kind that can be rebuilt"),
         (memoryview(b"ab"), "is of no kind that can be rebuilt"),
@@ -164,11 +164,24 @@ def test_a_node_that_nobody_writes_is_malformed(node: dict[str, Any]) -> None:
         read(node, arrays={"vector": np.zeros(3)})
 
 
-def test_an_object_that_would_be_inside_itself_is_malformed() -> None:
-    """A list of layers cannot hold the model it belongs to."""
-    node = {"$": "sequential", "id": 0, "name": "loop", "layers": [{"$": "same", "id": 0}]}
+ITSELF = {"$": "same", "id": 0}
+WRAPPER = {"$": "known", "name": "tf_keras.layers.TimeDistributed"}
 
-    with pytest.raises(MalformedRecipeError, match="the object with the id 0 contains itself"):
+
+@pytest.mark.parametrize(
+    ("node", "problem"),
+    [
+        (
+            {"$": "keras", "id": 0, "class": WRAPPER, "arguments": {"layer": ITSELF}},
+            "the object with the id 0 contains",
+        ),
+        ({"$": "sequential", "id": 0, "name": "loop", "layers": [ITSELF]}, "An empty Model cannot be used as a Layer"),
+        ({"$": "functional", "id": 0, "name": "loop", "calls": [[ITSELF]]}, "was not called symbolically"),
+    ],
+)
+def test_an_object_that_would_be_inside_itself_is_malformed(node: Any, problem: str) -> None:
+    """A layer cannot wrap itself, nor a list of layers hold the model it belongs to."""
+    with pytest.raises(MalformedRecipeError, match=problem):
         read(node)
 
 

@@ -419,6 +419,10 @@ class CheckpointManager:
             compares_layers=True,
         )
 
+    def put_back_values(self, values: ModelValues) -> None:
+        """Put the variables of the live model back to what `take_values` took; its optimizers stay as they are."""
+        self._state.put_back_values(self.model, values)
+
     def restore_newest(self) -> CheckpointInfo | None:
         """Put the newest weights in the directory, of whatever run, into the live model, if there are any.
 

@@ -237,6 +237,11 @@ class LiveState:
             self._read = found, called, variables_read(model)
         return self._read[2]
 
+    def put_back_values(self, model: tfk.Model, values: ModelValues) -> None:
+        """Put the variables of a live model back to what they were; its optimizers stay as they are."""
+        described = self._describe(model)
+        put_back({**described.variables.model, **described.hidden}, values.arrays, path="the values kept in memory")
+
     def put_back(
         self,
         model: tfk.Model,

@@ -417,6 +417,7 @@ class CheckpointManager:
             is_weights_only=is_weights_only,
             skip_optimizer_mismatch=skip_optimizer_mismatch,
             compares_layers=True,
+            frozen=[path for path in point.training.get("frozen") or () if isinstance(path, str)],
         )
 
     def put_back_values(self, values: ModelValues) -> None:

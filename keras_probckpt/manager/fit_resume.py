@@ -236,7 +236,8 @@ class FitResume:
     def _say_what_changed(self, changed: Mapping[str, tuple[Any, Any]]) -> None:
         for name, (old, new) in changed.items():
             if name not in _UNSAID_SETTINGS:
-                _logger.warning("%s was %r before and is %r now; the new value is taken.", name, old, new)
+                was, now = _shown(old), _shown(new)
+                _logger.warning("%s was %s before and is %s now; the new value is taken.", name, was, now)
         if "samples" in changed:
             old, new = changed["samples"]
             layers = {
@@ -246,3 +247,8 @@ class FitResume:
             weighted = ", ".join(sorted(layers))
             question = f" The KL weight of {weighted} is one over a number of examples: is it right?" if layers else ""
             _logger.warning("There were %d training examples before and are %d now.%s", old, new, question)
+
+
+def _shown(value: Any) -> str:
+    # An optimizer keeps 0.1 as the float32 that is 0.10000000149011612.
+    return repr(float(f"{value:.7g}") if isinstance(value, float) else value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -16,7 +16,14 @@ from keras_probckpt.recipe.compare import variables_read
 from keras_probckpt.recipe.data import encode_data
 from keras_probckpt.recipe.document import Recipe, RecipeBook
 from keras_probckpt.storage.contents import CheckpointReader, Contents
-from keras_probckpt.training.assignment import build_optimizers, finish_preprocessing, put_back, require_fit
+from keras_probckpt.training.assignment import (
+    build_optimizers,
+    find_thawed,
+    finish_preprocessing,
+    is_slot_of,
+    put_back,
+    require_fit,
+)
 from keras_probckpt.training.hidden import find_hidden, find_hidden_layers, restored_paths, with_hidden_variables
 from keras_probckpt.training.inventory import VariableInventory
 from keras_probckpt.training.randomness import (
@@ -49,6 +56,7 @@ class ModelValues:
         optimizers: Values of its optimizers' variables by path; None where they are still to be taken, or left out.
         batches: Batches that it was trained on, as tf_keras counts them.
         counters: The numbers that its layers and optimizers count in Python.
+        frozen: Paths of the layers that were not trained.
     """
 
     recipe: Recipe
@@ -57,6 +65,7 @@ class ModelValues:
     optimizers: Snapshot | None
     batches: int
     counters: TraceCounters
+    frozen: Sequence[str]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,6 +119,7 @@ class _Described:
         hidden: The variables that only plain Python leads to, by path.
         counters: The numbers that its layers and optimizers count in Python.
         counter: The variable in which tf_keras counts batches.
+        frozen: Paths of the layers that are not trained.
     """
 
     recipe: Recipe
@@ -118,6 +128,7 @@ class _Described:
     hidden: Mapping[str, tf.Variable]
     counters: TraceCounters
     counter: tf.Variable
+    frozen: Sequence[str]
 
     @functools.cached_property
     def values_reader(self) -> VariableReader:
@@ -165,6 +176,7 @@ class LiveState:
             optimizers=optimizers,
             batches=int(counter[""]),
             counters=described.counters,
+            frozen=described.frozen,
         )
 
     def take(
@@ -195,8 +207,11 @@ class LiveState:
             values = dataclasses.replace(values, optimizers=optimizers)
         random, counters = random_state(), trace_counter_values(values.counters)
 
+        frozen = list(values.frozen)
+
         def give() -> Mapping[str, Any]:
-            return {**training(), "random": packed_random_state(random), "trace_counters": counters}
+            more = {"random": packed_random_state(random), "trace_counters": counters, "frozen": frozen}
+            return {**training(), **more}
 
         return TakenState(model=values, training=give, data_position=data_position)
 
@@ -209,11 +224,12 @@ class LiveState:
         if self._known is not None and _are_same(self._known[0], depends_on):
             return self._known[1]
         used = used or self._variables_read(model, found)
+        layers = find_layers(model)
         variables = (*found.model.values(), *found.optimizers.values())
         recipe = self._recipes.recipe_of(
             model,
             paths=(*found.model, *found.optimizers),
-            layers=find_layers(model),
+            layers=layers,
             find_others=lambda: find_hidden_layers(model, variables, used),
         )
         all_found, paths = with_recipe_variables(found, dict(enumerate(recipe.variables)))
@@ -225,6 +241,7 @@ class LiveState:
             hidden=hidden,
             counters=find_trace_counters(model),
             counter=counter,
+            frozen=tuple(path for path, layer in layers.items() if not layer._trainable),
         )
         # Another variable may come to be where only plain Python leads: there it is looked for each time.
         self._known = None if hidden or restored_paths(model) else (depends_on, described)
@@ -250,6 +267,7 @@ class LiveState:
         is_weights_only: bool,
         skip_optimizer_mismatch: bool = False,
         compares_layers: bool = False,
+        frozen: Iterable[str] = (),
     ) -> None:
         """Put a checkpoint of the model back into it.
 
@@ -259,6 +277,8 @@ class LiveState:
             is_weights_only: Leave the optimizers as they are.
             skip_optimizer_mismatch: Put back of the optimizers' state what fits, with a warning of the rest.
             compares_layers: Refuse other layers of the same variables too, and warn of changed configurations and code.
+            frozen: Paths of the layers that were not trained when it was saved: what optimizers keep for those that are
+                trained now begins anew.
 
         Raises:
             VariableMismatchError: If the model has other variables than were saved. Nothing was put back.
@@ -275,14 +295,23 @@ class LiveState:
         if compares_layers:
             recipe.check_layers(find_layers(model), is_as_recorded=False).report(path, skip_mismatch=False)
         if optimizer is not None:
-            build_optimizers(model, optimizer)
-            slots = find_variables(model).optimizers
+            slots = self._slots_for(model, optimizer, frozen=frozen)
             if not skip_optimizer_mismatch:
                 require_fit(slots, optimizer, path=path)
         put_back(variables, saved, path=path)
         if optimizer is not None:
             put_back(slots, optimizer, path=path, skip_mismatch=skip_optimizer_mismatch)
         finish_preprocessing(model)
+
+
+    def _slots_for(
+        self, model: tfk.Model, saved: Mapping[str, Any], *, frozen: Iterable[str]
+    ) -> Mapping[str, tf.Variable]:
+        """Build the optimizers for the model of now, and give their variables but those that begin anew."""
+        thawed = find_thawed(model, frozen)
+        build_optimizers(model, saved, thawed=thawed.values())
+        found = find_variables(model).optimizers
+        return {path: slot for path, slot in found.items() if path in saved or not is_slot_of(path, thawed)}
 
 
 def _are_same(before: Sequence[Any], now: Sequence[Any]) -> bool:

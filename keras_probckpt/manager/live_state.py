@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -12,6 +13,9 @@ import tensorflow as tf
 import tf_keras as tfk
 
 from keras_probckpt.manager.rebuilding import Request, make_variables, recipe_of
+from keras_probckpt.model.attributes import roots_of
+from keras_probckpt.model.trainable import trainable_flags
+from keras_probckpt.model.watch import ModelWatch
 from keras_probckpt.recipe.compare import variables_read
 from keras_probckpt.recipe.data import encode_data
 from keras_probckpt.recipe.document import Recipe, RecipeBook
@@ -43,6 +47,10 @@ from keras_probckpt.training.variables import (
 )
 
 __all__ = ["LiveState", "ModelValues", "TakenState"]
+
+_logger = logging.getLogger("keras_probckpt")
+
+_MOST_NAMES = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +163,9 @@ class LiveState:
     ) -> None:
         self._recipes = RecipeBook(builder=builder, builder_kwargs=builder_kwargs)
         self._inventory = VariableInventory()
+        self._watch = ModelWatch()
         self._known: tuple[Sequence[Any], _Described] | None = None
+        self._recipe: tuple[Sequence[Any], Recipe] | None = None
         self._read: tuple[ModelVariables, Any, Sequence[tf.Variable]] | None = None
 
     def take_values(self, model: tfk.Model) -> ModelValues:
@@ -221,17 +231,11 @@ class LiveState:
         compiled, called = getattr(model, "_compile_config", None), model._saved_model_arg_spec
         counter = model._train_counter
         depends_on = (model, found, compiled, called, counter, restored_paths(model), *used)
-        if self._known is not None and _are_same(self._known[0], depends_on):
+        has_changed = self._watch.has_changed(roots_of(model))
+        if not has_changed and self._known is not None and _are_same(self._known[0], depends_on):
             return self._known[1]
         used = used or self._variables_read(model, found)
-        layers = find_layers(model)
-        variables = (*found.model.values(), *found.optimizers.values())
-        recipe = self._recipes.recipe_of(
-            model,
-            paths=(*found.model, *found.optimizers),
-            layers=layers,
-            find_others=lambda: find_hidden_layers(model, variables, used),
-        )
+        recipe = self._recipe_of(model, found, used, has_changed=has_changed)
         all_found, paths = with_recipe_variables(found, dict(enumerate(recipe.variables)))
         hidden = find_hidden(model, (*all_found.model.values(), *all_found.optimizers.values()), used)
         described = _Described(
@@ -241,11 +245,30 @@ class LiveState:
             hidden=hidden,
             counters=find_trace_counters(model),
             counter=counter,
-            frozen=tuple(path for path, layer in layers.items() if not layer._trainable),
+            frozen=tuple(path for path, layer in find_layers(model).items() if not layer._trainable),
         )
         # Another variable may come to be where only plain Python leads: there it is looked for each time.
         self._known = None if hidden or restored_paths(model) else (depends_on, described)
         return described
+
+    def _recipe_of(
+        self, model: tfk.Model, found: ModelVariables, used: Sequence[tf.Variable], *, has_changed: bool
+    ) -> Recipe:
+        """Describe a model; at once where nothing of it has changed and it was not called or compiled anew."""
+        is_called = model._saved_model_arg_spec is not None
+        flags = tuple(trainable_flags(model, find_layers(model)).items())
+        paths = (*found.model, *found.optimizers)
+        depends_on = (model, paths, is_called, getattr(model, "_compile_config", None), flags)
+        if has_changed or self._recipe is None or self._recipe[0] != depends_on:
+            variables = (*found.model.values(), *found.optimizers.values())
+            recipe = self._recipes.recipe_of(
+                model,
+                layers=find_layers(model),
+                places=self._watch.places,
+                others=find_hidden_layers(model, variables, used),
+            )
+            self._recipe = depends_on, recipe
+        return self._recipe[1]
 
     def _variables_read(self, model: tfk.Model, found: ModelVariables) -> Sequence[tf.Variable]:
         """Find what a call of the model reads, which stands for what training uses in a loop of the user's own."""
@@ -299,10 +322,11 @@ class LiveState:
             if not skip_optimizer_mismatch:
                 require_fit(slots, optimizer, path=path)
         put_back(variables, saved, path=path)
+        if compares_layers and recipe.trusts_all and not is_weights_only:
+            _log_attributes(recipe.put_attributes(model), path)
         if optimizer is not None:
             put_back(slots, optimizer, path=path, skip_mismatch=skip_optimizer_mismatch)
         finish_preprocessing(model)
-
 
     def _slots_for(
         self, model: tfk.Model, saved: Mapping[str, Any], *, frozen: Iterable[str]
@@ -312,6 +336,12 @@ class LiveState:
         build_optimizers(model, saved, thawed=thawed.values())
         found = find_variables(model).optimizers
         return {path: slot for path, slot in found.items() if path in saved or not is_slot_of(path, thawed)}
+
+
+def _log_attributes(paths: Sequence[str], path: str) -> None:
+    if paths:
+        shown = ", ".join(paths[:_MOST_NAMES]) + (" ..." if len(paths) > _MOST_NAMES else "")
+        _logger.info("Put back from %s, for the training had set them: %s.", path, shown)
 
 
 def _are_same(before: Sequence[Any], now: Sequence[Any]) -> bool:

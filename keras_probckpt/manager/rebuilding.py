@@ -60,6 +60,8 @@ def load(reader: CheckpointReader, request: Request) -> tfk.Model:
         put = functools.partial(put_back, path=path, skip_mismatch=request.skip_mismatch, layers=differences.all)
         if place(model, recipe, saved, optimizer, put=put, is_needed=needs(model, request)):
             differences.report(path, skip_mismatch=request.skip_mismatch)
+    if request.builder is None or recipe.trusts_all:
+        recipe.put_trainable(find_layers(model), at_compile=False)
     finish_preprocessing(model)
     require_output(model, recipe, request, path=path)
     return model
@@ -96,11 +98,19 @@ def rebuild(recipe: RecipeReader, saved: Iterable[str], request: Request, *, pat
         recipe.require_trust(compiles=request.compile)
     with recipe.policy():
         model = recipe.build(request.builder)
+        is_made_by_file = request.builder is None or recipe.trusts_all
+        if is_made_by_file:
+            recipe.put_attributes(model, only_missing=True)
         make_variables(model, recipe, saved)
+        if is_made_by_file:
+            recipe.put_attributes(model)
+            recipe.put_trainable(find_layers(model), at_compile=True)
         if request.builder is None:
             recipe.add_losses(find_layers(model))
         # A builder that compiles knows best: it may use losses that no recipe can record.
         reason = recipe.compile(model) if request.compile and not model._is_compiled else ""
+        if is_made_by_file:
+            recipe.put_attributes(model)
         _make_hidden_variables(model, recipe, saved)
     if reason:
         warnings.warn(f"The model of {path} comes back uncompiled: {reason}.", stacklevel=5)

@@ -51,11 +51,11 @@ class Rehearsal:
         if rehearse is not None and not isinstance(rehearse, bool):
             raise TypeError(f"rehearse must be True, False or None, got {rehearse!r:.200}. Nothing was saved.")
         self._rehearse = rehearse
-        self._rehearsed: Recipe | None = None
+        self._rehearsed: str | None = None
 
     def is_due(self, recipe: Recipe) -> bool:
-        """Whether no checkpoint with this recipe was tried yet, and one is to be."""
-        return self._rehearse is not False and recipe is not self._rehearsed
+        """Whether no checkpoint of a model made of the same parts was tried yet, and one is to be."""
+        return self._rehearse is not False and recipe.structure != self._rehearsed
 
     def try_out(self, model: tfk.Model, reader: CheckpointReader, recipe: Recipe) -> None:
         """Try a checkpoint that was just committed, before the model is trained on.
@@ -68,7 +68,7 @@ class Rehearsal:
         Raises:
             RehearsalError: If it cannot be restored.
         """
-        self._rehearsed = recipe
+        self._rehearsed = recipe.structure
         if self._rehearse:
             _compare_with_second_process(model, reader)
         else:

@@ -14,6 +14,7 @@ import tensorflow as tf
 import tf_keras as tfk
 
 from keras_probckpt.errors import MalformedRecipeError
+from keras_probckpt.model.unchanged import set_losses
 from keras_probckpt.recipe.codec import Decoder, Encoder, Node, field
 from keras_probckpt.recipe.construction import call
 from keras_probckpt.recipe.known import known_name
@@ -24,7 +25,6 @@ __all__ = [
     "make_calls",
     "record_calls",
     "recorded_signatures",
-    "set_losses",
     "symbolic_call",
 ]
 
@@ -138,11 +138,6 @@ def symbolic_call(layer: tfk.layers.Layer, args: Sequence[Any], kwargs: Mapping[
     with (graph or _FuncGraph("symbolic_call")).as_default():
         placeholders, keywords = tf.nest.map_structure(_placeholder, (list(args), dict(kwargs)))
         return layer(*placeholders, **keywords)
-
-
-def set_losses(layer: tfk.layers.Layer, losses: list[Any]) -> None:
-    """Set the losses that a layer has collected, and not as an attribute that Keras would track from then on."""
-    object.__setattr__(layer, "_losses", losses)
 
 
 def _forget_losses(layer: tfk.layers.Layer) -> None:

@@ -132,10 +132,30 @@ class Encoder:
             self.externals.append(node)
         return self._external_numbers[id(value)]
 
-    def forget_code(self, count: int) -> None:
-        """Drop the functions stored by value beyond a number of them: what referred to them is not kept."""
-        del self.by_value[count:]
-        del self.code[count:]
+    @contextlib.contextmanager
+    def undone_on_error(self) -> Iterator[None]:
+        """Forget what was written inside if that ends with an error: nothing then refers to it."""
+        lists: tuple[list[Any], ...] = (self.by_value, self.code, self.externals, self.variables, self._kept_alive)
+        dicts: tuple[dict[Any, Any], ...] = (self.arrays, self._written, self._external_numbers)
+        lengths = [len(kept) for kept in (*lists, *dicts)]
+        try:
+            yield
+        except BaseException:
+            for kept, length in zip(lists, lengths, strict=False):
+                del kept[length:]
+            for entries, length in zip(dicts, lengths[len(lists) :], strict=True):
+                for key in list(entries)[length:]:
+                    del entries[key]
+            raise
+
+    def is_written(self, value: Any) -> bool:
+        """Whether an object whose identity matters has been written."""
+        return id(value) in self._written
+
+    def arguments_of(self, value: Any) -> frozenset[str]:
+        """Name the constructor arguments that an object was written with; none if it was not written by them."""
+        arguments = self._written.get(id(value), {}).get("arguments")
+        return frozenset(arguments) if isinstance(arguments, dict) else frozenset()
 
     def encode_items(self, values: Sequence[Any], where: str) -> list[Node]:
         """Write each item of a sequence."""
@@ -178,6 +198,7 @@ class Decoder:
         arrays: Arrays that nodes refer to, by name.
         variables: Variables made for nodes that stand for one, by the number the node gives.
         resolve: Finds the class or function that a reference node names, or refuses it.
+        is_trusted: Whether all that the nodes ask for may be done: their author is trusted.
     """
 
     def __init__(
@@ -187,7 +208,9 @@ class Decoder:
         arrays: Mapping[str, np.ndarray[Any, Any]],
         resolve: Callable[[dict[str, Node], Decoder, str], Any],
         document: Node,
+        is_trusted: bool = False,
     ) -> None:
+        self.is_trusted = is_trusted
         self.arrays = arrays
         self.variables: dict[int, Any] = {}
         self.resolve = resolve

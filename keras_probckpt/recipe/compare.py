@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,10 +9,11 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras as tfk
 
-from keras_probckpt.recipe.calls import call_signature, set_losses, symbolic_call
+from keras_probckpt.model.unchanged import unchanged
+from keras_probckpt.recipe.calls import call_signature, symbolic_call
 from keras_probckpt.recipe.codec import Node
 
-__all__ = ["describe_output", "output_differences", "untouched", "variables_read"]
+__all__ = ["describe_output", "output_differences", "variables_read"]
 
 # Attributes through which one distribution wraps another.
 _WRAPPED = ("tensor_distribution", "distribution", "components_distribution")
@@ -33,7 +33,7 @@ def describe_output(model: tfk.Model) -> Node:
     if signature is None:
         return None
     try:
-        with untouched(model):
+        with unchanged(model):
             return _described(symbolic_call(model, *signature))
     except Exception:  # noqa: BLE001 - a model that runs eagerly may do anything; training goes on without a description
         return None
@@ -45,29 +45,11 @@ def variables_read(model: tfk.Model) -> tuple[tf.Variable, ...]:
     if signature is None:
         return ()
     try:
-        with untouched(model):
+        with unchanged(model):
             symbolic_call(model, *signature, graph=graph)
             return tuple(graph._watched_variables)
     except Exception:  # noqa: BLE001 - as above
         return ()
-
-
-@contextlib.contextmanager
-def untouched(model: tfk.layers.Layer) -> Iterator[None]:
-    """Put back what a traced call changes in a layer or model: the losses it collects, and the seeds it counts."""
-    layers = list(model._flatten_layers())
-    losses = [list(layer._losses) for layer in layers]
-    eager_losses = [getattr(layer._thread_local, "_eager_losses", []) for layer in layers]
-    generators = [generator for layer in layers if (generator := getattr(layer, "_random_generator", None)) is not None]
-    seeds = [generator._seed for generator in generators]
-    try:
-        yield
-    finally:
-        for layer, kept, kept_eager in zip(layers, losses, eager_losses, strict=True):
-            set_losses(layer, kept)
-            layer._thread_local._eager_losses = kept_eager
-        for generator, seed in zip(generators, seeds, strict=True):
-            generator._seed = seed
 
 
 def _described(output: Any) -> Node:

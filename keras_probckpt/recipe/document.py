@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Literal
@@ -14,10 +16,14 @@ import tf_keras as tfk
 from tf_keras.src.mixed_precision import policy
 
 from keras_probckpt.errors import MalformedRecipeError, UnsupportedModelError, UntrustedCheckpointError
+from keras_probckpt.format.digest import digest_hex
 from keras_probckpt.format.requirements import requirements_of, variables_of
+from keras_probckpt.model.objects import Place
+from keras_probckpt.model.trainable import put_flags, trainable_flags
 from keras_probckpt.recipe.arguments import CallArguments
+from keras_probckpt.recipe.attributes import put_attributes, record_attributes
 from keras_probckpt.recipe.builder import BuilderCall, recorded_builder
-from keras_probckpt.recipe.calls import Signature, call_signature, make_calls, record_calls, recorded_signatures
+from keras_probckpt.recipe.calls import Signature, make_calls, record_calls, recorded_signatures
 from keras_probckpt.recipe.codec import TAG, Decoder, Node, field
 from keras_probckpt.recipe.compare import describe_output, output_differences
 from keras_probckpt.recipe.compiling import compile_arguments, compile_as_recorded, record_compile
@@ -48,6 +54,18 @@ class Recipe:
     code: bytes | None
     variables: tuple[tf.Variable, ...]
 
+    @functools.cached_property
+    def structure(self) -> str:
+        """A digest of what the model is made of: the same for another value of an attribute or an argument."""
+        layers = self.document["description"]["layers"]
+        parts = {
+            "layers": {path: layer["class"] for path, layer in layers.items()},
+            "requires": [item.describe() for item in requirements_of(self.document)],
+            "calls": [node["layer"] for node in self.document["calls"]],
+            "is_compiled": self.document["compile"].get("reason", self.document["compile"].get("arguments") is None),
+        }
+        return digest_hex(json.dumps(parts, sort_keys=True).encode())
+
 
 def require_tf_keras_model(model: Any) -> None:
     """Check that an object is a model of tf_keras.
@@ -63,6 +81,7 @@ def describe(
     model: tfk.Model,
     layers: Mapping[str, tfk.layers.Layer],
     *,
+    places: Sequence[Place] = (),
     others: Mapping[str, tfk.layers.Layer] | None = None,
     builder: Callable[..., Any] | None = None,
     builder_kwargs: Mapping[str, Any] | None = None,
@@ -72,6 +91,7 @@ def describe(
     Args:
         model: The live model; nothing of it is changed. It is called once, on placeholders.
         layers: The model, at the path `""`, and the layers in it by path, parents before their children.
+        places: The walk over the model, for what its objects hold beside all that.
         others: Layers that the model does not track and that have variables all the same, by path.
         builder: The function that built it, in place of its layers.
         builder_kwargs: Keyword arguments the builder was called with.
@@ -88,6 +108,8 @@ def describe(
         "calls": record_calls({**layers, **(others or {})}, encoder),
         "compile": record_compile(model, encoder),
         "losses": [] if source is not model else record_losses(layers, encoder),
+        "attributes": record_attributes(places, encoder),
+        "trainable": {path: list(flags) for path, flags in trainable_flags(model, layers).items()},
         "policy": model.dtype_policy.name,
         "externals": encoder.externals,
         "output": describe_output(model),
@@ -97,7 +119,7 @@ def describe(
 
 
 class RecipeBook:
-    """Describes a model as it goes through a training, and again only when what the recipe depends on has changed.
+    """Describes a model as it goes through a training.
 
     Args:
         builder: The function that built the model, in place of its layers.
@@ -117,34 +139,18 @@ class RecipeBook:
             raise TypeError(f"builder must be a function that builds the model, got {builder!r:.200}.")
         self._builder = builder
         self._builder_kwargs = builder_kwargs
-        self._known: tuple[Any, Recipe] | None = None
 
     def recipe_of(
         self,
         model: tfk.Model,
         *,
-        paths: Sequence[str],
         layers: Mapping[str, tfk.layers.Layer],
-        find_others: Callable[[], Mapping[str, tfk.layers.Layer]] = dict,
+        places: Sequence[Place],
+        others: Mapping[str, tfk.layers.Layer],
     ) -> Recipe:
-        """Describe a model; at once where nothing of this has changed since the last time.
-
-        That is: its layers, which of them are trained, its variables, and whether it was called or compiled anew.
-
-        Args:
-            model: The live model.
-            paths: Paths of its variables and its optimizers'.
-            layers: The layers by path, as `describe` takes them.
-            find_others: Returns those that the model does not track, likewise.
-        """
-        parts = [(path, layer, layer._trainable) for path, layer in layers.items()]
-        was_called = call_signature(model) is not None
-        depends_on = (parts, tuple(paths), was_called, getattr(model, "_compile_config", None))
-        if self._known is None or self._known[0] != depends_on:
-            kwargs = self._builder_kwargs
-            recipe = describe(model, layers, others=find_others(), builder=self._builder, builder_kwargs=kwargs)
-            self._known = depends_on, recipe
-        return self._known[1]
+        """Describe a model as it is now; the arguments are those of `describe`."""
+        kwargs = self._builder_kwargs
+        return describe(model, layers, places=places, others=others, builder=self._builder, builder_kwargs=kwargs)
 
 
 class RecipeReader:
@@ -162,8 +168,10 @@ class RecipeReader:
         self._document = document
         # Releases before it was recorded wrote none.
         self._description = checked_description(document["description"]) if "description" in document else None
+        # Nor of this.
+        self._attributes = field(document, "attributes", list, "recipe") if "attributes" in document else []
         self._trust = trust
-        self._decoder = Decoder(ALL_KINDS, arrays=arrays, resolve=trust.resolve, document=document)
+        self._decoder = Decoder(ALL_KINDS, arrays=arrays, resolve=trust.resolve, document=document, is_trusted=trust.trusts_all)
 
     @property
     def trusts_all(self) -> bool:
@@ -290,6 +298,32 @@ class RecipeReader:
         self._trust.check(recorded)
         add_recorded_losses(layers, recorded, self._decoder)
 
+    def put_attributes(self, model: tfk.Model, *, only_missing: bool = False) -> list[str]:
+        """Put back what the objects of the model held, of those that had none of it put back yet.
+
+        Args:
+            model: The model.
+            only_missing: Only what was attached and is not there, for a model that was not called yet.
+
+        Returns:
+            Paths of what was other than recorded.
+        """
+        changed, absent = put_attributes(model, self._attributes, self._decoder, only_missing=only_missing)
+        self._attributes = self._attributes if only_missing else absent
+        return changed
+
+    def put_trainable(self, layers: Mapping[str, tfk.layers.Layer], *, at_compile: bool) -> None:
+        """Set which layers are trained, as it was at `compile` or as it was when the model was saved.
+
+        Args:
+            layers: The rebuilt model and its layers, by path.
+            at_compile: Set what was so at `compile`.
+        """
+        if "trainable" in self._document:  # Releases before it was recorded wrote none.
+            recorded = field(self._document, "trainable", dict, "recipe")
+            flags = {path: _flags(pair, f"trainable[{path!r}]") for path, pair in recorded.items()}
+            put_flags(layers, flags, at_compile=at_compile)
+
     def check_output(self, model: tfk.Model) -> list[str]:
         """List what the model returns otherwise than it did when the recipe was written; empty where it is the same."""
         recorded = self._document.get("output")
@@ -332,3 +366,9 @@ class RecipeReader:
         except MalformedRecipeError as error:
             raise dataclasses.replace(error, advice="Pass compile=False to take the model uncompiled.") from error
         return str(recorded.get("reason", ""))
+
+
+def _flags(pair: Node, where: str) -> tuple[bool, bool]:
+    if not isinstance(pair, list) or [type(flag) for flag in pair] != [bool, bool]:
+        raise MalformedRecipeError(where=where, problem=f"two booleans are needed, not {pair!r:.80}")
+    return pair[0], pair[1]

@@ -19,9 +19,10 @@ import tf_keras as tfk
 from keras_probckpt.manager import CheckpointManager
 from keras_probckpt.manager.fit_state import FitState
 from keras_probckpt.manager.live_state import ModelValues
+from keras_probckpt.manager.own_best import OwnBest
 from keras_probckpt.manager.save_errors import OnSaveError, SaveErrors
 from keras_probckpt.manager.stop_signals import StopSignals
-from keras_probckpt.manager.training_logs import print_save, require_monitor_seen, scalars_of
+from keras_probckpt.manager.training_logs import print_save, require_monitor_seen, scalars_of, warn_of_no_occasion
 from keras_probckpt.model.trainable import note_scopes
 from keras_probckpt.policy.naming import is_template, require_plain_parents
 from keras_probckpt.policy.objective import is_known_direction, objective_for
@@ -148,6 +149,9 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
             save_freq, period=kwargs.get("period", 1), train_time_interval=train_time_interval
         )
         self._manager: CheckpointManager | None = None
+        self._objective = objective
+        # The best and the newest of the callback that this is a copy of.
+        self._copied: tuple[CheckpointInfo | None, CheckpointInfo | None] = None, None
         super().__init__(
             os.fspath(filepath),
             monitor,
@@ -196,7 +200,6 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
             resume=resume, reproducible=reproducible, weights_only=save_weights_only, schedule=self._schedule
         )
         self._saves_before_preemption = save_before_preemption
-        self._signals = StopSignals(is_training=lambda: running_fit(self.model) is not None)
         self._resume = resume
         self._is_reproducible = reproducible
         self._restore_best_weights = restore_best_weights
@@ -208,11 +211,33 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
             or reproducible
             or resume is not False
         )
-        self._fit = FitState(is_resumable=reproducible or resume is not False, is_reproducible=reproducible)
         self._progress = Progress()
         self._seen_logs: set[str] = set()
         self._saved_at_seconds = 0.0
         self._has_ended = False
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Make what belongs to this process, and to no copy of this callback."""
+        is_resumable = self._is_reproducible or self._resume is not False
+        self._manager = None
+        self._fit = FitState(is_resumable=is_resumable, is_reproducible=self._is_reproducible)
+        self._signals = StopSignals(is_training=lambda: running_fit(self.model) is not None)
+        self._own_best = OwnBest(self._objective, threshold=self._manager_arguments["initial_value_threshold"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what belongs to this process: a copy trains in a run of its own, as a new callback does.
+
+        It knows the best and the newest checkpoint until then, as a copy of `ModelCheckpoint` knows its best.
+        """
+        of_process = ("_manager", "_fit", "_signals", "_own_best")
+        kept = {name: value for name, value in vars(self).items() if name not in of_process}
+        return {**kept, "_copied": (self._best_info, self._latest_info)}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Take what `__getstate__` gave."""
+        vars(self).update(state)
+        self._prepare()
 
     @property
     def best(self) -> float:
@@ -238,20 +263,28 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
     @property
     def best_model_path(self) -> str | None:
         """Directory of the best checkpoint; None before the first that has a finite score."""
-        info = self._manager.best if self._manager else None
+        info = self._best_info
         return None if info is None else str(info.path)
 
     @property
     def best_model_score(self) -> float | None:
         """Value of the monitor of the best checkpoint; None before the first that has a finite one."""
-        info = self._manager.best if self._manager else None
+        info = self._best_info
         return None if info is None else info.logs[self.monitor]
 
     @property
     def last_model_path(self) -> str | None:
         """Directory of the newest checkpoint; None before the first."""
-        info = self._manager.latest if self._manager else None
+        info = self._latest_info
         return None if info is None else str(info.path)
+
+    @property
+    def _best_info(self) -> CheckpointInfo | None:
+        return self._manager.best if self._manager else self._copied[0]
+
+    @property
+    def _latest_info(self) -> CheckpointInfo | None:
+        return self._manager.latest if self._manager else self._copied[1]
 
     @property
     def _running_manager(self) -> CheckpointManager:
@@ -286,6 +319,7 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
         manager.open()
         if self.load_weights_on_restart:
             manager.restore_newest()
+        self._own_best.begin(self.model)
         self._fit.begin(self.model, manager, point)
         self._saved_at_seconds = time.monotonic()
         self._has_ended = False
@@ -314,7 +348,7 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """The first time after a resume, put data and metrics where they were."""
         super().on_epoch_begin(epoch, logs)
-        self._fit.begin_epoch()
+        self._fit.begin_epoch(self.model)
 
     def _implements_train_batch_hooks(self) -> bool:
         return self._needs_batch_hooks
@@ -345,6 +379,9 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
         """Save if the end of an epoch is an occasion to, or if a signal asks the process to stop."""
         self._running_manager._surface_failures()
         self._progress, is_due = after_epoch(self._schedule, self._progress)
+        if not self._fit.has_batches:
+            _logger.warning("Epoch %d had no batch, for the data were at their end: it is not saved.", epoch + 1)
+            is_due, logs = False, None
         self._save_if(is_due=is_due, epoch=epoch + 1, batch=None, logs=logs)
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002 - Keras's signature
@@ -362,7 +399,9 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
             stack.push(manager)
             manager.wait_until_finished()
             self._restore_best()
-        if self.save_best_only and manager.latest is None and self._seen_logs:
+        if manager.latest is None and not self._seen_logs:
+            warn_of_no_occasion(manager.directory, schedule=self._schedule, batches=self._fit.batches(self.model))
+        elif manager.latest is None and self.save_best_only:
             require_monitor_seen(manager.directory, monitor=self.monitor, best=self.best, seen=self._seen_logs)
 
     def _end_early(self) -> None:
@@ -379,8 +418,8 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
 
     def _restore_best(self) -> None:
         manager = self._running_manager
-        if self._restore_best_weights and manager.best is not None:
-            manager.restore_best(is_weights_only=True)
+        if self._restore_best_weights:
+            self._own_best.put_back(manager)
 
     def _save_if(self, *, is_due: bool, epoch: int, batch: int | None, logs: Mapping[str, Any] | None) -> None:
         """Save if it is due, or if a signal is held back, which is passed on after that."""
@@ -391,6 +430,8 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
         self._seen_logs.update(metrics)
         values = self._running_manager.take_values()
         candidate = Candidate(step=self._fit.step(values.batches), epoch=epoch, batch=batch, logs=metrics)
+        if is_due and self._restore_best_weights:
+            self._own_best.offer(candidate, values)
         if self._fit.waits_for_others:  # Some of them set the optimizer for the next epoch.
             values = dataclasses.replace(values, optimizers=None)
 

@@ -418,7 +418,12 @@ class CheckpointManager:
             is_weights_only=is_weights_only,
             skip_optimizer_mismatch=skip_optimizer_mismatch,
             compares_layers=True,
+            frozen=[path for path in point.training.get("frozen") or () if isinstance(path, str)],
         )
+
+    def put_back_values(self, values: ModelValues) -> None:
+        """Put the variables of the live model back to what `take_values` took; its optimizers stay as they are."""
+        self._state.put_back_values(self.model, values)
 
     def restore_newest(self) -> CheckpointInfo | None:
         """Put the newest weights in the directory, of whatever run, into the live model, if there are any.

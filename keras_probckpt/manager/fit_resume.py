@@ -8,13 +8,14 @@ from typing import Any
 
 import tensorflow as tf
 import tf_keras as tfk
-from tf_keras.src.engine import data_adapter
 
 from keras_probckpt.manager.checkpoint_manager import CheckpointManager
 from keras_probckpt.manager.resumption import ResumePoint, log_other_versions
 from keras_probckpt.training.callback_state import drop_repeated_rows, put_back_callback_states
 from keras_probckpt.training.data_position import (
     begin_again,
+    is_of_arrays,
+    most_batches_used,
     put_back_length,
     put_back_position,
     read_earlier_epochs,
@@ -63,6 +64,7 @@ class FitResume:
         self._seed = seed
         self._saved: Mapping[str, Any] = point.training.get("fit") or {}
         self._epochs_begun = 0
+        self._epoch = 0
         self._lacks_next_order = False
         self._is_same_data = False
         self._batch = 0
@@ -96,6 +98,14 @@ class FitResume:
     def _pass_over(self, fit: FitCall) -> tuple[int, int]:
         """Let a fit that was over before the checkpoint was saved end at once."""
         self._is_over = True
+        models = self._saved.get("models")  # Releases before it was recorded wrote none.
+        if models and models[self._number - 1] != models[self._saved["number"] - 1]:
+            _logger.warning(
+                "Fit %d of this callback was over before, and fit %d is to go on with another model: of this one no "
+                "weights are there, and it stays as it is.",
+                *(self._number, self._saved["number"]),
+            )
+            return fit.epochs, 0
         # Its optimizer may be another than that of the fit in which the checkpoint was saved.
         self._manager.put_back(self._point, is_weights_only=True)
         histories = [callback for callback in fit.callbacks if isinstance(callback, tfk.callbacks.History)]
@@ -131,6 +141,7 @@ class FitResume:
         if done >= fit.epochs:
             _logger.warning("Training was complete: %d of %d epochs were done (%s).", done, fit.epochs, info.path)
             return done, 0
+        self._epoch = done
         if self._is_same_data:
             self._batch = info.batch or 0
             put_back_length(fit.data_handler, self._saved["data"])
@@ -170,7 +181,8 @@ class FitResume:
             self._lacks_next_order = False
             begin_again(fit.iterator)
             if self._saved["data"]["is_ordered_by_seed"]:
-                skip_batches(fit.iterator, int(self._model._train_counter))
+                batches = int(self._model._train_counter)
+                skip_batches(fit.iterator, most_batches_used(fit, batches, epoch=self._epoch + 1, batch=0))
         return False
 
     def _begin_first_epoch(self, fit: FitCall) -> None:
@@ -181,9 +193,11 @@ class FitResume:
             return
         # Read now: the checkpoint may be gone by the next epoch.
         state = self._point.read_data_position()
-        is_array = isinstance(fit.data_handler._adapter, data_adapter.TensorLikeDataAdapter)
+        is_array = is_of_arrays(fit.data_handler)
         self._lacks_next_order = is_array and state is not None
-        how, is_there = put_back_position(fit.iterator, self._saved["data"], state)
+        data = dict(self._saved["data"])
+        data["batches"] = most_batches_used(fit, data["batches"], epoch=self._epoch, batch=self._batch)
+        how, is_there = put_back_position(fit.iterator, data, state)
         if not is_there:
             self._batch, self._answered_batch, fit.data_handler._initial_step = 0, None, 0
         if self._batch and not put_back_metrics(self._model, self._saved["metrics"]):
@@ -222,7 +236,8 @@ class FitResume:
     def _say_what_changed(self, changed: Mapping[str, tuple[Any, Any]]) -> None:
         for name, (old, new) in changed.items():
             if name not in _UNSAID_SETTINGS:
-                _logger.warning("%s was %r before and is %r now; the new value is taken.", name, old, new)
+                was, now = _shown(old), _shown(new)
+                _logger.warning("%s was %s before and is %s now; the new value is taken.", name, was, now)
         if "samples" in changed:
             old, new = changed["samples"]
             layers = {
@@ -232,3 +247,8 @@ class FitResume:
             weighted = ", ".join(sorted(layers))
             question = f" The KL weight of {weighted} is one over a number of examples: is it right?" if layers else ""
             _logger.warning("There were %d training examples before and are %d now.%s", old, new, question)
+
+
+def _shown(value: Any) -> str:
+    # An optimizer keeps 0.1 as the float32 that is 0.10000000149011612.
+    return repr(float(f"{value:.7g}") if isinstance(value, float) else value)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import tf_keras as tfk
-from tf_keras.src.engine import data_adapter
 
 from keras_probckpt.manager.checkpoint_manager import CheckpointManager
 from keras_probckpt.manager.fit_resume import FitResume
 from keras_probckpt.manager.resumption import ResumePoint
 from keras_probckpt.recipe.data import copy_data
 from keras_probckpt.training.callback_state import callback_states
-from keras_probckpt.training.data_position import OrderOfSequence, is_sequence, state_of_iterator
+from keras_probckpt.training.data_position import OrderOfSequence, is_of_arrays, is_sequence, state_of_iterator
 from keras_probckpt.training.epoch_metrics import metric_values
-from keras_probckpt.training.fit_call import FitCall, add_callback, call_before_first_epoch, running_fit
+from keras_probckpt.training.fit_call import FitCall, add_callback, call_before_first_epoch, running_fit, watch_epoch
 from keras_probckpt.training.randomness import (
     begin_anew,
     draw_order_seed,
@@ -45,6 +45,7 @@ class FitState:
         self._is_resumable = is_resumable
         self._is_reproducible = is_reproducible
         self._number = 0
+        self._models: list[weakref.ref[tfk.Model]] = []
         self._histories: list[Mapping[str, Any]] = []
         self._settings: Mapping[str, Any] = {}
         self._seed: int | None = None
@@ -56,6 +57,7 @@ class FitState:
         self._after_others = _AfterOthers()
         self._waits_for_others = False
         self._resume: FitResume | None = None
+        self._has_batches: Callable[[], bool] = lambda: True
         self._order: OrderOfSequence | None = None
 
     def begin(self, model: tfk.Model, manager: CheckpointManager, point: ResumePoint | None) -> None:
@@ -70,6 +72,7 @@ class FitState:
             ValueError: If it is to be reproducible, and no seed was set; or if another callback resumes it.
         """
         self._number += 1
+        self._models[self._number - 1 :] = [weakref.ref(model)]
         self._resume = None
         self._order_seeds = []
         self._waits_for_others = False
@@ -77,7 +80,7 @@ class FitState:
         self._after_others.draw_order = lambda: self._draw_order(model)
         fit = running_fit(model)
         # tf_keras puts those in order, and asks TensorFlow's generator.
-        self._are_arrays = fit is not None and _is_of_arrays(fit)
+        self._are_arrays = fit is not None and is_of_arrays(fit.data_handler)
         self._settings = settings_of(model, fit) if fit is not None else {}
         if fit is not None:
             watch_eager_step(model)
@@ -113,11 +116,21 @@ class FitState:
         self._first_step = point.info.step - int(model._train_counter)
         return begin
 
-    def begin_epoch(self) -> None:
-        """At the begin of each epoch; after a resume, put data and metrics where they were."""
+    @property
+    def has_batches(self) -> bool:
+        """Whether a batch of the epoch was done."""
+        return self._has_batches()
+
+    def begin_epoch(self, model: tfk.Model) -> None:
+        """At the begin of each epoch; after a resume, put data and metrics where they were.
+
+        Args:
+            model: The model in training.
+        """
         self._metrics_of_epoch = None
         resume = self._resume
         is_within_epoch = resume is not None and resume.begin_epoch()
+        self._has_batches = watch_epoch(model)
         if resume is not None and resume.is_finished:
             self._resume = None
         if resume is not None and is_within_epoch:
@@ -153,6 +166,10 @@ class FitState:
                 use it.
         """
         return self._first_step + batches
+
+    def batches(self, model: tfk.Model) -> int:
+        """Count the batches that a fit has trained."""
+        return int(model._train_counter.numpy())
 
     @property
     def waits_for_others(self) -> bool:
@@ -207,6 +224,7 @@ class FitState:
         counter, is_exact = step - self._first_step, self._is_reproducible and is_planned
         known = {
             "number": self._number,
+            "models": self._model_numbers(),
             "histories": list(self._histories),
             "settings": self._settings,
             "counter": counter,
@@ -219,6 +237,10 @@ class FitState:
         known["metrics"] = {} if batch is None else self._metrics_of_epoch or metric_values(model)
         data, position = self._position(fit, counter, epoch=epoch, batch=batch)
         return lambda: {"fit": {**known, "callbacks": states(), "data": data()}, "is_exact": is_exact}, position
+
+    def _model_numbers(self) -> list[int]:
+        """Tell for each fit, in order, which of the models of this process it trained: the first is 0."""
+        return [self._models.index(model) for model in self._models]
 
     def _position(
         self, fit: FitCall, counter: int, *, epoch: int, batch: int | None
@@ -298,10 +320,6 @@ class _AfterOthers(tfk.callbacks.Callback):  # type: ignore[misc] # tf_keras is 
         pending, self.pending = self.pending, None
         if pending is not None:
             pending()
-
-
-def _is_of_arrays(fit: FitCall) -> bool:
-    return isinstance(fit.data_handler._adapter, data_adapter.TensorLikeDataAdapter)
 
 
 def _copy(state: Any, name: str) -> Any:

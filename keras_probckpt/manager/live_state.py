@@ -7,7 +7,7 @@ import functools
 import logging
 import operator
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,14 @@ from keras_probckpt.recipe.document import Recipe, RecipeBook
 from keras_probckpt.recipe.process_settings import process_settings
 from keras_probckpt.recipe.probe import Probe, Trace, probe_of, trace_call
 from keras_probckpt.storage.contents import CheckpointReader, Contents
-from keras_probckpt.training.assignment import build_optimizers, finish_preprocessing, put_back, require_fit
+from keras_probckpt.training.assignment import (
+    build_optimizers,
+    find_thawed,
+    finish_preprocessing,
+    is_slot_of,
+    put_back,
+    require_fit,
+)
 from keras_probckpt.training.hidden import find_hidden, find_hidden_layers, restored_paths, with_hidden_variables
 from keras_probckpt.training.inventory import VariableInventory
 from keras_probckpt.training.randomness import (
@@ -63,6 +70,7 @@ class ModelValues:
         optimizers: Values of its optimizers' variables by path; None where they are still to be taken, or left out.
         batches: Batches that it was trained on, as tf_keras counts them.
         counters: The numbers that its layers and optimizers count in Python.
+        frozen: Paths of the layers that were not trained.
         probe: Computes what it returns on a fixed input; None where it was not traced as it is now.
     """
 
@@ -72,6 +80,7 @@ class ModelValues:
     optimizers: Snapshot | None
     batches: int
     counters: TraceCounters
+    frozen: Sequence[str]
     probe: Probe | None = None
 
 
@@ -140,6 +149,7 @@ class _Described:
         counters: The numbers that its layers and optimizers count in Python.
         counter: The variable in which tf_keras counts batches.
         probe: Computes what it returns on a fixed input.
+        frozen: Paths of the layers that are not trained.
     """
 
     recipe: Recipe
@@ -149,6 +159,7 @@ class _Described:
     counters: TraceCounters
     counter: tf.Variable
     probe: Probe | None
+    frozen: Sequence[str]
 
     @functools.cached_property
     def values_reader(self) -> VariableReader:
@@ -208,6 +219,7 @@ class LiveState:
             batches=int(counter[""]),
             counters=described.counters,
             probe=described.probe,
+            frozen=described.frozen,
         )
 
     def values_of(self, model: tfk.Model) -> Mapping[str, tf.Tensor]:
@@ -242,8 +254,11 @@ class LiveState:
             values = dataclasses.replace(values, optimizers=optimizers)
         random, counters = random_state(), trace_counter_values(values.counters)
 
+        frozen = list(values.frozen)
+
         def give() -> Mapping[str, Any]:
-            return {**training(), "random": packed_random_state(random), "trace_counters": counters}
+            more = {"random": packed_random_state(random), "trace_counters": counters, "frozen": frozen}
+            return {**training(), **more}
 
         return TakenState(model=values, training=give, data_position=data_position)
 
@@ -269,6 +284,7 @@ class LiveState:
             counters=find_trace_counters(model),
             counter=counter,
             probe=self._probe_of(model, {**all_found.model, **hidden}),
+            frozen=tuple(path for path, layer in find_layers(model).items() if not layer._trainable),
         )
         # Another variable may come to be where only plain Python leads: there it is looked for each time.
         self._known = None if hidden or restored_paths(model) else (depends_on, described)
@@ -329,6 +345,11 @@ class LiveState:
         self._probe_known = known[2], [*variables], probe
         return probe
 
+    def put_back_values(self, model: tfk.Model, values: ModelValues) -> None:
+        """Put the variables of a live model back to what they were; its optimizers stay as they are."""
+        described = self._describe(model)
+        put_back({**described.variables.model, **described.hidden}, values.arrays, path="the values kept in memory")
+
     def put_back(
         self,
         model: tfk.Model,
@@ -337,6 +358,7 @@ class LiveState:
         is_weights_only: bool,
         skip_optimizer_mismatch: bool = False,
         compares_layers: bool = False,
+        frozen: Iterable[str] = (),
     ) -> None:
         """Put a checkpoint of the model back into it.
 
@@ -346,6 +368,8 @@ class LiveState:
             is_weights_only: Leave the optimizers as they are.
             skip_optimizer_mismatch: Put back of the optimizers' state what fits, with a warning of the rest.
             compares_layers: Refuse other layers of the same variables too, and warn of changed configurations and code.
+            frozen: Paths of the layers that were not trained when it was saved: what optimizers keep for those that are
+                trained now begins anew.
 
         Raises:
             VariableMismatchError: If the model has other variables than were saved. Nothing was put back.
@@ -362,8 +386,7 @@ class LiveState:
         if compares_layers:
             recipe.check_layers(find_layers(model), is_as_recorded=False).report(path, skip_mismatch=False)
         if optimizer is not None:
-            build_optimizers(model, optimizer)
-            slots = find_variables(model).optimizers
+            slots = self._slots_for(model, optimizer, frozen=frozen)
             if not skip_optimizer_mismatch:
                 require_fit(slots, optimizer, path=path)
         put_back(variables, saved, path=path)
@@ -372,6 +395,15 @@ class LiveState:
         if optimizer is not None:
             put_back(slots, optimizer, path=path, skip_mismatch=skip_optimizer_mismatch)
         finish_preprocessing(model)
+
+    def _slots_for(
+        self, model: tfk.Model, saved: Mapping[str, Any], *, frozen: Iterable[str]
+    ) -> Mapping[str, tf.Variable]:
+        """Build the optimizers for the model of now, and give their variables but those that begin anew."""
+        thawed = find_thawed(model, frozen)
+        build_optimizers(model, saved, thawed=thawed.values())
+        found = find_variables(model).optimizers
+        return {path: slot for path, slot in found.items() if path in saved or not is_slot_of(path, thawed)}
 
 
 def _log_attributes(changed: Sequence[str], path: str) -> None:

@@ -13,8 +13,9 @@ import numpy as np
 from tf_keras.src.utils import io_utils, tf_utils
 
 from keras_probckpt.errors import MonitorNeverSeenError
+from keras_probckpt.policy.schedule import Schedule
 
-__all__ = ["print_save", "require_monitor_seen", "scalars_of"]
+__all__ = ["print_save", "require_monitor_seen", "scalars_of", "warn_of_no_occasion"]
 
 
 def scalars_of(logs: Mapping[str, Any] | None) -> dict[str, float]:
@@ -51,6 +52,29 @@ def print_save(
         io_utils.print_msg(f"{place}{saving}")
     elif score is not None:
         io_utils.print_msg(f"{place}{monitor} did not improve from {before:.5f}")
+
+
+def warn_of_no_occasion(directory: pathlib.Path, *, schedule: Schedule, batches: int) -> None:
+    """Say why a training saved nothing in which no moment to save came.
+
+    Args:
+        directory: The run directory.
+        schedule: When to save.
+        batches: How many batches were trained; without any there was nothing to save.
+    """
+    if not batches:
+        return
+    if schedule.save_freq != "epoch":
+        rule = f"save_freq={schedule.save_freq} batches"
+    else:
+        rule = "the end of an epoch" if schedule.period == 1 else f"period={schedule.period} epochs"
+    if schedule.interval_seconds is not None:
+        rule += f", or train_time_interval of {schedule.interval_seconds:g} seconds"
+    warnings.warn(
+        f"No checkpoint was saved in {directory}: the training ended after {batches} batches, before the first moment "
+        f"to save, which is {rule}. Save more often, for example with save_freq='epoch'.",
+        stacklevel=3,
+    )
 
 
 def require_monitor_seen(directory: pathlib.Path, *, monitor: str, best: float, seen: Collection[str]) -> None:

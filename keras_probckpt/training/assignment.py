@@ -17,9 +17,18 @@ import tensorflow as tf
 import tf_keras as tfk
 
 from keras_probckpt.errors import VariableMismatchError
-from keras_probckpt.training.variables import find_optimizers, find_variables
+from keras_probckpt.training.variables import find_layers, find_optimizers, find_variables
 
-__all__ = ["Arrays", "Specs", "build_optimizers", "finish_preprocessing", "put_back", "require_fit"]
+__all__ = [
+    "Arrays",
+    "Specs",
+    "build_optimizers",
+    "find_thawed",
+    "finish_preprocessing",
+    "is_slot_of",
+    "put_back",
+    "require_fit",
+]
 
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]
 # Arrays, or what has only their shapes and dtypes.
@@ -101,22 +110,46 @@ def _mismatch(
     return mismatch if mismatch.missing or mismatch.unexpected or mismatch.different else None
 
 
-def build_optimizers(model: tfk.Model, saved: Iterable[str]) -> None:
+def find_thawed(model: tfk.Model, frozen: Iterable[str]) -> dict[str, tf.Variable]:
+    """Find the variables that are trained now and were not when a checkpoint was saved, by path.
+
+    Args:
+        model: A model with all its variables.
+        frozen: Paths of the layers that were not trained then.
+    """
+    names = set(frozen)
+    layers = [layer for path, layer in find_layers(model).items() if path in names] if names else []
+    thawed = {id(variable) for layer in layers for variable in layer.variables}
+    thawed &= {id(variable) for variable in model.trainable_variables}
+    return {path: variable for path, variable in find_variables(model).model.items() if id(variable) in thawed}
+
+
+def is_slot_of(path: str, variables: Iterable[str]) -> bool:
+    """Whether the path of an optimizer's variable is that of a slot for one of some model variables."""
+    return any(path.endswith(f"/{name}") for name in variables)
+
+
+def build_optimizers(model: tfk.Model, saved: Iterable[str], *, thawed: Iterable[tf.Variable] = ()) -> None:
     """Make the variables that the model's optimizers keep for model variables, where the saved state has some.
 
     Args:
         model: A model with all its variables.
         saved: Paths of the saved optimizer variables.
+        thawed: Variables that are trained now and were not then: optimizers are built once, for all they ever train.
     """
-    variables = find_variables(model).model
-    for path, optimizer in find_optimizers(model).items():
+    variables, optimizers, thawed = find_variables(model).model, find_optimizers(model), list(thawed)
+    is_only_one = len(optimizers) == 1
+    for path, optimizer in optimizers.items():
         # `<optimizer>/<list>/<variable>`, and of legacy optimizers `<optimizer>/slots/<slot>/<variable>`.
         slots = [name.removeprefix(f"{path}/") for name in saved if name.startswith(f"{path}/")]
         named = {part for slot in slots for part in (slot.partition("/")[2], slot.partition("/")[2].partition("/")[2])}
         kept_for = named & variables.keys()
         # One of legacy makes its learning rate and its like only then, even where it keeps nothing for variables.
         if kept_for or (slots and isinstance(optimizer, tfk.optimizers.legacy.Optimizer)):
-            _build(optimizer, _in_order(model, [variables[name] for name in kept_for]))
+            ordered = _in_order(model, [*(variables[name] for name in kept_for), *(thawed if is_only_one else ())])
+            known = {id(variable) for variable in ordered}
+            # Of several nobody knows which will train them: behind the others they are in no one's way.
+            _build(optimizer, [*ordered, *(variable for variable in thawed if id(variable) not in known)])
 
 
 def _in_order(model: tfk.Model, variables: Sequence[tf.Variable]) -> list[tf.Variable]:

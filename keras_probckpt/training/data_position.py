@@ -19,14 +19,18 @@ from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.ops import gen_dataset_ops
+from tf_keras.src.engine import data_adapter
 
+from keras_probckpt.training.fit_call import FitCall
 from keras_probckpt.training.randomness import put_back_python_state, python_state, seed_order
 
 __all__ = [
     "OrderOfSequence",
     "Position",
     "begin_again",
+    "is_of_arrays",
     "is_sequence",
+    "most_batches_used",
     "put_back_iterator",
     "put_back_length",
     "put_back_position",
@@ -87,6 +91,11 @@ def put_back_iterator(iterator: Any, state: bytes) -> bool:
 def is_sequence(data_handler: Any) -> bool:
     """Whether the data are a `Sequence`, which the end of each epoch may put in another order."""
     return hasattr(data_handler._adapter, "_keras_sequence")
+
+
+def is_of_arrays(data_handler: Any) -> bool:
+    """Whether the data are arrays, which tf_keras puts in order."""
+    return isinstance(data_handler._adapter, data_adapter.TensorLikeDataAdapter)
 
 
 class OrderOfSequence:
@@ -188,6 +197,23 @@ def put_back_position(iterator: Any, position: Position, state: bytes | None) ->
     finally:
         put_back_python_state(kept)
     return f"the {batches} batches used before were read again", True
+
+
+def most_batches_used(fit: FitCall, batches: int, *, epoch: int, batch: int) -> int:
+    """Tell how many batches may be used of the data of a `fit`, so that those of its own epochs are left.
+
+    tf_keras repeats arrays for the epochs from `initial_epoch` on: one that begins later than that in which they were
+    used before has fewer.
+
+    Args:
+        fit: The call that trains.
+        batches: The batches that were used before, since the first epoch.
+        epoch: Index of the epoch to go on with.
+        batch: Its batches that are done.
+    """
+    if not is_of_arrays(fit.data_handler) or fit.data_handler.inferred_steps is None:
+        return batches
+    return min(batches, (epoch - fit.initial_epoch) * int(fit.data_handler.inferred_steps) + batch)
 
 
 def skip_batches(iterator: Any, batches: int) -> None:

@@ -28,6 +28,7 @@ __all__ = [
     "end_with_data",
     "running_callbacks",
     "running_fit",
+    "watch_epoch",
 ]
 
 
@@ -71,6 +72,24 @@ def running_fit(model: tfk.Model) -> FitCall | None:
                 )
         frame = frame.f_back
     return None
+
+
+def watch_epoch(model: tfk.Model) -> Callable[[], bool]:
+    """Watch an epoch that begins, for data may end before it has a batch: it has logs all the same.
+
+    Args:
+        model: The model that `fit` trains.
+
+    Returns:
+        Tells, at the end of the epoch, whether a batch of it was done.
+    """
+    fit = running_fit(model)
+    if fit is None:
+        return lambda: True
+    handler, counter = fit.data_handler, model._train_counter
+    first, before = handler._initial_step, int(counter.numpy())
+    # By the counter alone an epoch would be empty whose batches a train function of the user's does not count.
+    return lambda: bool(handler._current_step != first) or int(counter.numpy()) != before
 
 
 def add_callback(model: tfk.Model, callback: tfk.callbacks.Callback) -> bool:

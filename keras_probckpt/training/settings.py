@@ -18,6 +18,9 @@ from keras_probckpt.training.variables import find_layers, find_optimizers
 __all__ = ["changed_settings", "layers_weighted_by", "learning_rates", "settings_of"]
 
 _LEARNING_RATE = "learning_rate"
+# tf_keras sets it by the device that it finds.
+_OF_THE_DEVICE = "jit_compile"
+_PRECISION = 1e-6
 # Where TFP's layers keep the function that computes their divergence.
 _DIVERGENCES = ("_kl_divergence_fn", "kernel_divergence_fn", "bias_divergence_fn")
 
@@ -34,7 +37,7 @@ def settings_of(model: tfk.Model, fit: FitCall) -> dict[str, Any]:
     """
     found: dict[str, Any] = {"epochs": fit.epochs}
     for path, optimizer in find_optimizers(model).items():
-        found.update(_flat(path, optimizer.get_config()))
+        found.update(_flat(path, _config_of(optimizer)))
     compiled = getattr(model, "_compile_config", None)
     found.update(_flat("loss_weights", None if compiled is None else compiled.config.get("loss_weights")))
     adapter = fit.data_handler._adapter
@@ -46,6 +49,23 @@ def settings_of(model: tfk.Model, fit: FitCall) -> dict[str, Any]:
         chosen = {key: value for key, value in vars(callback).items() if key in parameters and key not in state}
         found.update(_flat(name, chosen))
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _config_of(optimizer: Any) -> dict[str, Any]:
+    """Give what an optimizer says of its settings, as far as it says anything: they are only compared."""
+    try:
+        config = optimizer.get_config()
+    except Exception:  # noqa: BLE001 - a user's may raise whatever it likes
+        return {}
+    return _without_device(config) if isinstance(config, Mapping) else {}
+
+
+def _without_device(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_device(value) if isinstance(value, Mapping) else value
+        for key, value in config.items()
+        if key != _OF_THE_DEVICE
+    }
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
@@ -93,15 +113,14 @@ def learning_rates(model: tfk.Model, changed: Iterable[str] | None = None) -> li
 
 def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """List by name the settings that two fits both have and that differ, as `(before, now)`."""
-    return {
-        name: (before[name], now[name])
-        for name in before
-        if name in now and before[name] != now[name] and not (_is_nan(before[name]) and _is_nan(now[name]))
-    }
+    return {name: (before[name], now[name]) for name in before if name in now and not _is_same(before[name], now[name])}
 
 
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)
+def _is_same(before: Any, now: Any) -> bool:
+    if isinstance(before, float) and isinstance(now, float):
+        # An optimizer gives back 0.1 as the float32 that it keeps.
+        return math.isclose(before, now, rel_tol=_PRECISION) or (math.isnan(before) and math.isnan(now))
+    return bool(before == now)
 
 
 def layers_weighted_by(model: tfk.Model, *, samples: int) -> list[str]:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import datetime as dt
 import math
 import pathlib
 import warnings
 from typing import Any
 
 import pytest
+import tensorflow as tf
 import tf_keras as tfk
 
 from keras_probckpt import ProbCheckpoint, list_checkpoints, restore_best
@@ -100,6 +102,55 @@ def test_the_best_is_restored_and_not_the_newest(model: tfk.Sequential, run: pat
 
     assert weights_of(best) == weights[1]
     assert weights[1] != weights[2]
+
+
+def test_an_epoch_without_a_batch_is_not_saved(
+    model: tfk.Sequential, run: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Data that end too soon leave it with a loss of 0, which would be the best for good."""
+    data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(2).repeat(2)
+    callback = ProbCheckpoint(run, "loss", save_top_k=-1)
+
+    training = model.fit(data, epochs=3, steps_per_epoch=3, verbose=0, callbacks=[callback])
+
+    assert training.history["loss"][2] == 0.0
+    assert epochs_in(run) == [1, 2]
+    assert callback.best_model_score == min(training.history["loss"][:2])
+    assert "Epoch 3 had no batch, for the data were at their end: it is not saved." in caplog.messages
+
+
+def test_an_epoch_of_one_batch_is_saved(model: tfk.Sequential, run: pathlib.Path) -> None:
+    """Also one that a callback ends after it."""
+    stop = tfk.callbacks.LambdaCallback(on_train_batch_end=lambda *_: setattr(model, "stop_training", True))
+
+    fit(model, stop, ProbCheckpoint(run, "loss"), epochs=3)
+
+    assert [(info.epoch, info.step) for info in list_checkpoints(run)] == [(1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rule"),
+    [
+        ({"save_freq": 1000}, "save_freq=1000 batches"),
+        ({"period": 7}, "period=7 epochs"),
+        (
+            {"save_freq": 50, "train_time_interval": dt.timedelta(hours=2)},
+            "save_freq=50 batches, or train_time_interval of 7200 seconds",
+        ),
+    ],
+)
+def test_a_training_in_which_nothing_was_due_says_so(
+    arguments: dict[str, Any], rule: str, model: tfk.Sequential, run: pathlib.Path
+) -> None:
+    """DCGAN-tensorflow#338: a whole training with a checkpoint every 200 epochs leaves an empty directory."""
+    with pytest.warns(UserWarning, match="No checkpoint was saved") as caught:
+        fit(model, ProbCheckpoint(run, "loss", **arguments), epochs=2)
+
+    (said,) = [str(item.message) for item in caught if "No checkpoint" in str(item.message)]
+    assert said == (
+        f"No checkpoint was saved in {run}: the training ended after 6 batches, before the first moment to save, "
+        f"which is {rule}. Save more often, for example with save_freq='epoch'."
+    )
 
 
 def test_a_missing_monitor_is_said_once_with_the_closest_name(model: tfk.Sequential, run: pathlib.Path) -> None:

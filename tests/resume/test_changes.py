@@ -3,11 +3,13 @@ from __future__ import annotations
 import pathlib
 from typing import Any
 
+import numpy as np
 import pytest
 import tensorflow_probability as tfp
 import tf_keras as tfk
 
 from keras_probckpt.errors import VariableMismatchError
+from keras_probckpt.training.variables import find_variables
 from tests.integration.tiny import negative_log_likelihood
 from tests.resume.trainings import X, Y, arrays, as_if_stopped, attempt, density_model, plain_model
 
@@ -43,7 +45,7 @@ def test_what_the_user_changed_is_kept_and_said(run: pathlib.Path, said: pytest.
 
     assert said.messages[:5] == [
         "epochs was 3 before and is 4 now; the new value is taken.",
-        "optimizer.learning_rate was 0.10000000149011612 before and is 0.03125 now; the new value is taken.",
+        "optimizer.learning_rate was 0.1 before and is 0.03125 now; the new value is taken.",
         "loss_weights[0] was 1.0 before and is 0.5 now; the new value is taken.",
         "batch_size was 2 before and is 4 now; the new value is taken.",
         "EarlyStopping.patience was 7 before and is 2 now; the new value is taken.",
@@ -161,3 +163,52 @@ def test_a_moved_run_goes_on_where_it_is(run: pathlib.Path, said: pytest.LogCapt
         f"Resuming run {resumed.checkpoint._manager.latest.run} after epoch 1, batch 0",
         "In the data: the data begin with an epoch.",
     ]
+
+
+def two_layers(*, is_frozen: bool, optimizer: Any) -> tfk.Sequential:
+    """Make a density network whose first layer is trained or not."""
+    model = tfk.Sequential([tfk.Input((1,)), tfk.layers.Dense(2, name="body"), tfk.layers.Dense(2, name="head")])
+    model.add(tfp.layers.IndependentNormal(1))
+    model.layers[0].trainable = not is_frozen
+    model.compile(optimizer, negative_log_likelihood)
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:The model rebuilt from:UserWarning")  # It says what was thawed.
+@pytest.mark.parametrize("was_frozen", [True, False], ids=["thawed", "frozen"])
+@pytest.mark.parametrize(
+    "new_optimizer",
+    [lambda: tfk.optimizers.Adam(0.1), lambda: tfk.optimizers.legacy.Adam(0.1), lambda: tfk.optimizers.SGD(0.1)],
+    ids=["adam", "legacy_adam", "sgd"],
+)
+def test_a_layer_that_was_thawed_or_frozen_goes_on_with_the_state_of_the_others(
+    new_optimizer: Any, run: pathlib.Path, *, was_frozen: bool
+) -> None:
+    """Fine-tuning: the optimizer is the one for the model of now; what it knew of layers trained before is kept."""
+    before = attempt(
+        run, new_model=lambda: two_layers(is_frozen=was_frozen, optimizer=new_optimizer()), fit={"epochs": 2}
+    ).model
+    states: list[dict[str, Any]] = []
+    look = tfk.callbacks.Callback()
+    look.on_epoch_begin = lambda _epoch, _logs: states.append(state_of(look.model))  # type: ignore[method-assign]
+
+    after = attempt(
+        run,
+        new_model=lambda: two_layers(is_frozen=not was_frozen, optimizer=new_optimizer()),
+        new_callbacks=lambda: [look],
+        fit={"epochs": 3},
+    ).model
+
+    known, begun = state_of(before), states[0]
+    assert {path: begun[path] for path in known} == known
+    assert all(not np.any(np.frombuffer(begun[path], "float32")) for path in begun.keys() - known.keys())
+    assert after.history.epoch == [0, 1, 2]
+    assert int(after.optimizer.iterations) == 18
+    is_trained = [np.any(a.kernel != b.kernel) for a, b in zip(after.layers[:2], before.layers[:2], strict=True)]
+    assert is_trained == [was_frozen, True]
+
+
+def state_of(model: tfk.Model) -> dict[str, bytes]:
+    """Take every bit of a model and its optimizer, by path."""
+    found = find_variables(model)
+    return {path: item.numpy().tobytes() for path, item in {**found.model, **found.optimizers}.items()}

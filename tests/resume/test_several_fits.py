@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import pathlib
 from typing import Any
 
@@ -159,3 +160,53 @@ def test_a_manager_and_a_callback_share_a_run(run: pathlib.Path) -> None:
     assert (point.info.step, point.info.epoch) == (18, 3)
     assert [value.tobytes() for value in model.get_weights()] == trained.weights
     assert int(model.optimizer.iterations) == 18
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_a_first_epoch_that_was_reached_leaves_the_data_of_those_to_come(
+    run: pathlib.Path, first: int, *, shuffle: bool
+) -> None:
+    """tf_keras repeats arrays for the epochs from `initial_epoch` on only, without what was used before."""
+    attempt(run, new_model=plain_model, new_data=lambda: arrays(shuffle=shuffle), fit={"epochs": 2})
+
+    resumed = attempt(
+        run, new_model=plain_model, new_data=lambda: arrays(shuffle=shuffle), fit={"epochs": 5, "initial_epoch": first}
+    )
+
+    assert len(resumed.seen) == 18
+    assert [sorted(itertools.chain(*resumed.seen[at : at + 6])) for at in (0, 6, 12)] == [X[:, 0].tolist()] * 3
+    assert resumed.model.history.epoch == [0, 1, 2, 3, 4]
+    assert min(resumed.history["loss"]) > 0.0
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_a_first_epoch_given_once_one_after_it_was_cut_trains_the_rest_of_each(
+    run: pathlib.Path, *, shuffle: bool
+) -> None:
+    """The cut epoch goes on with the batches that were still to come, and the later ones have all of theirs."""
+    script: dict[str, Any] = {"new_model": plain_model, "new_data": lambda: arrays(shuffle=shuffle), "save_freq": 2}
+    before = attempt(run, crash=(3, 4), fit={"epochs": 5}, **script)
+
+    resumed = attempt(run, fit={"epochs": 5, "initial_epoch": 2}, **script)
+
+    assert len(resumed.seen) == 2 + 6
+    assert sorted(itertools.chain(*before.seen[18:22], *resumed.seen[:2])) == X[:, 0].tolist()
+    assert sorted(itertools.chain(*resumed.seen[2:])) == X[:, 0].tolist()
+
+
+def test_a_loop_of_fits_with_a_callback_each_is_one_training(run: pathlib.Path) -> None:
+    """keras#4446: `fit(initial_epoch=r, epochs=r + 1)` in a loop trains every round, in one run."""
+    tfk.utils.set_random_seed(1)
+    model, rounds = plain_model(), []
+
+    for number in range(4):
+        checkpoint = ProbCheckpoint(run, "loss", resume=True, rehearse=False, save_top_k=-1)
+        training = model.fit(
+            X, Y, batch_size=2, verbose=0, callbacks=[checkpoint], initial_epoch=number, epochs=number + 1
+        )
+        rounds.append(training.epoch)
+
+    assert rounds == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3]]
+    assert int(model.optimizer.iterations) == 24
+    assert [info.epoch for info in list_checkpoints(run)] == [1, 2, 3, 4]

@@ -73,6 +73,38 @@ def test_a_schedule_is_told_by_its_own_settings() -> None:
     assert found["optimizer.learning_rate.config.decay_rate"] == 0.25
 
 
+def test_what_tf_keras_sets_by_the_device_is_not_the_users() -> None:
+    """`jit_compile` is another on another machine, in an optimizer that scales the loss too."""
+    found = chosen(compiled(tfk.mixed_precision.LossScaleOptimizer(tfk.optimizers.Adam(0.5))))
+
+    assert not [name for name in found if name.endswith("jit_compile")]
+    assert found["optimizer.inner_optimizer.config.learning_rate"] == 0.5
+
+
+class Silent(tfk.optimizers.SGD):  # type: ignore[misc] # tf_keras is untyped
+    """A user's optimizer that has nothing to say of its settings."""
+
+    answer: Any = None
+
+    def get_config(self) -> Any:
+        """Say nothing, or fail."""
+        if self.answer is not None:
+            raise self.answer
+
+
+@pytest.mark.parametrize("answer", [None, NotImplementedError("not yet"), KeyError("rate")])
+def test_an_optimizer_that_does_not_tell_its_settings_has_none(
+    answer: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `tfp.optimizer.VariationalSGD`, whose `get_config` gives None; the other settings are there."""
+    monkeypatch.setattr(Silent, "answer", answer)
+
+    found = chosen(compiled(Silent(0.5)), epochs=2)
+
+    assert found["epochs"] == 2
+    assert not [name for name in found if name.startswith("optimizer")]
+
+
 @pytest.mark.parametrize(
     ("data", "samples"),
     [
@@ -87,9 +119,9 @@ def test_examples_are_counted_where_that_needs_no_reading(data: dict[str, Any], 
 
 
 def test_only_what_both_have_and_differs_is_a_change() -> None:
-    """A setting that is new or gone is none; a NaN is the same as a NaN."""
-    before = {"a": 1, "b": 2, "gone": 3, "nan": math.nan, "to_nan": 1.0}
-    now = {"a": 1, "b": 5, "new": 4, "nan": math.nan, "to_nan": math.nan}
+    """A setting that is new or gone is none; a NaN is the same as a NaN, and 0.1 as the float32 an optimizer keeps."""
+    before = {"a": 1, "b": 2, "gone": 3, "nan": math.nan, "to_nan": 1.0, "rounded": 0.1}
+    now = {"a": 1, "b": 5, "new": 4, "nan": math.nan, "to_nan": math.nan, "rounded": 0.10000000149011612}
 
     changed = changed_settings(before, now)
 

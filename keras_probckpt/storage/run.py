@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import pathlib
 import secrets
 import weakref
@@ -16,6 +17,7 @@ from keras_probckpt.records import CheckpointInfo, Manifest
 from keras_probckpt.storage.filesystem import FileSystem, LocalFileSystem
 from keras_probckpt.storage.keys import load_or_create_keys
 from keras_probckpt.storage.lock import DirectoryLock
+from keras_probckpt.storage.names import with_suffix
 from keras_probckpt.storage.store import CheckpointStore
 from keras_probckpt.storage.writer import BackgroundWriter
 
@@ -169,6 +171,17 @@ class RunWriter:
             raise RunLockedError(path=str(self.directory), holder="a later callback or manager of this process")
         if not self._lock.is_held:
             self.open()
+
+    def free_name(self, name: str) -> str:
+        """Give the name that a checkpoint of this run can have: the given one, unless what is not of this run has it.
+
+        Nothing of an older run, nor what others keep in the directory, makes room for a new checkpoint.
+        """
+        if name in self._planned() or not self._store.is_taken(name, run=self.run):
+            return name
+        suffixes = itertools.chain([self.run], (f"{self.run}-{number}" for number in itertools.count(2)))
+        names = (with_suffix(name, suffix) for suffix in suffixes)
+        return next(other for other in names if not self._store.is_taken(other, run=self.run))
 
     def submit(self, save: Save) -> None:
         """Have a checkpoint committed, and then removed what no rule wants any more. Errors wait in `take_failures`.

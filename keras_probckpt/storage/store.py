@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Mapping
 
 from keras_probckpt.errors import CheckpointNotFoundError, CheckpointWriteError
@@ -24,6 +25,7 @@ from keras_probckpt.storage.listing import (
     UNREADABLE,
     Listing,
     as_info,
+    counts,
     find_directories,
     read_info,
     scan,
@@ -56,7 +58,7 @@ class CheckpointStore:
 
         Args:
             name: Name of its directory.
-            manifest: What to say of it. Its `files` are filled in here.
+            manifest: What to say of it. Its `files` and `saved_name` are filled in here.
             files: Content of each file, as buffers to write one after the other. They are not copied, and are taken out
                 of the lists as they are written: memory that only they keep is free before all is durable.
 
@@ -67,13 +69,13 @@ class CheckpointStore:
         validate_name(name)
         validate_files(files)
         staged = str(make_hidden_name(name, role="partial"))
-        key = self._keys.signing_key
+        key, named = self._keys.signing_key, dataclasses.replace(manifest, saved_name=name)
         path = self._filesystem.describe(name)
         try:
             require_room(self._filesystem, files)
-            displaced = plan_displacement(self._filesystem, name, keys=self._keys)
+            displaced = plan_displacement(self._filesystem, name, run=manifest.run, keys=self._keys)
             with undone_on_failure(self._filesystem, staged) as undo:
-                complete = stage(self._filesystem, staged, manifest=manifest, files=files, key=key)
+                complete = stage(self._filesystem, staged, manifest=named, files=files, key=key)
                 publish(self._filesystem, staged, name=name, displaced=displaced, undo=undo)
         except OSError as error:
             raise CheckpointWriteError(path=path, problem=str(error)) from error
@@ -109,11 +111,22 @@ class CheckpointStore:
         if hidden is None or hidden.role == "replaced":
             directories = find_directories(self._filesystem).get(name, [name])
             info = read_info(self._filesystem, directories, keys=self._keys)
+            if info is not None and info.name != name and not counts(info, keys=self._keys):
+                info = None  # What somebody else put under a hidden name is not the checkpoint of that name.
             problem = f"there is no {MANIFEST_NAME} in it"
         if info is None:
             advice = "list_checkpoints(run) shows what there is."
             raise CheckpointNotFoundError(path=self._filesystem.describe(name), problem=problem, advice=advice)
         return info
+
+    def is_taken(self, name: str, *, run: str) -> bool:
+        """Tell whether something is there by this name that is not one's own checkpoint of this run."""
+        if name not in self._filesystem.list_names():
+            return False
+        with contextlib.suppress(*UNREADABLE):
+            info = read_info(self._filesystem, [name], keys=self._keys)
+            return info is None or info.run != run or not counts(info, keys=self._keys)
+        return True
 
     def read_file(self, info: CheckpointInfo, file: str) -> memoryview:
         """Read one file of a checkpoint into fresh memory, aligned to 64 bytes, and check every byte of it.

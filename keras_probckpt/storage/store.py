@@ -78,7 +78,7 @@ class CheckpointStore:
                 complete = stage(self._filesystem, staged, manifest=named, files=files, key=key)
                 publish(self._filesystem, staged, name=name, displaced=displaced, undo=undo)
         except OSError as error:
-            raise CheckpointWriteError(path=path, problem=str(error)) from error
+            raise CheckpointWriteError(path=path, problem=str(error), gone=self._gone()) from error
         if displaced is not None:
             discard(self._filesystem, displaced)
         return as_info(complete, path=path, signature="unsigned" if key is None else "own")
@@ -119,13 +119,20 @@ class CheckpointStore:
             raise CheckpointNotFoundError(path=self._filesystem.describe(name), problem=problem, advice=advice)
         return info
 
+    def names(self) -> frozenset[str]:
+        """Name all that the directory holds, hidden names too; nothing where it is missing."""
+        try:
+            return frozenset(self._filesystem.list_names())
+        except FileNotFoundError:
+            return frozenset()
+
     def is_taken(self, name: str, *, run: str) -> bool:
-        """Tell whether something is there by this name that is not one's own checkpoint of this run."""
-        if name not in self._filesystem.list_names():
+        """Tell whether a checkpoint is there by this name that is not one's own of this run, be it damaged."""
+        if name not in self.names():
             return False
         with contextlib.suppress(*UNREADABLE):
             info = read_info(self._filesystem, [name], keys=self._keys)
-            return info is None or info.run != run or not counts(info, keys=self._keys)
+            return info is not None and (info.run != run or not counts(info, keys=self._keys))
         return True
 
     def read_file(self, info: CheckpointInfo, file: str) -> memoryview:
@@ -182,6 +189,16 @@ class CheckpointStore:
         for name in stale_names(self._filesystem):
             discard(self._filesystem, name)
         return tuple(sorted({*before} - {*self._filesystem.list_names()}))
+
+    def _gone(self) -> str:
+        """Say where the directory was, if it is not there any more."""
+        try:
+            self._filesystem.list_names()
+        except FileNotFoundError:
+            return self._filesystem.describe()
+        except OSError:  # Another trouble of the directory's, which the error itself tells.
+            return ""
+        return ""
 
     def _require_unchanged(self, info: CheckpointInfo) -> None:
         with contextlib.suppress(*UNREADABLE):

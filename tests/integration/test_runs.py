@@ -133,18 +133,6 @@ def test_a_template_replaces_a_checkpoint_of_its_own_run(model: tfk.Sequential, 
     assert [(info.name, info.logs["val_loss"]) for info in list_checkpoints(run)] == [("02", 2.0), ("01", 3.0)]
 
 
-def test_what_is_no_checkpoint_keeps_a_name_that_a_template_gives(model: tfk.Sequential, run: pathlib.Path) -> None:
-    """Such as a SavedModel that ModelCheckpoint wrote with the same template."""
-    (run / "01").mkdir(parents=True)
-    (run / "01" / "saved_model.pb").write_bytes(b"mine")
-
-    fit_scored(model, [1.0], ProbCheckpoint(run / "{epoch:02d}"))
-
-    (info,) = list_checkpoints(run)
-    assert names_in(run) == ["01", f"01-{info.run}"]
-    assert (run / "01" / "saved_model.pb").read_bytes() == b"mine"
-
-
 def test_after_a_training_that_failed_a_new_callback_takes_over(model: tfk.Sequential, run: pathlib.Path) -> None:
     """In a notebook the traceback keeps the old callback alive; the cell can be run again all the same."""
     earlier = ProbCheckpoint(run, save_top_k=-1)

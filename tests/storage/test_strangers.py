@@ -119,19 +119,18 @@ def test_of_those_moved_aside_the_own_one_is_taken(run: pathlib.Path) -> None:
 
 
 def test_a_name_that_is_taken_by_others_is_given_with_the_run_added(run: pathlib.Path) -> None:
-    """By another run's checkpoint, by a damaged one, by what is none; not by one of this run."""
+    """By another run's checkpoint, or by a damaged one, which may be anybody's; not by one of this run."""
     writer = RunWriter(run)
     writer.open()
     (run / "damaged").mkdir()
     (run / "damaged" / "manifest.json").write_bytes(b"")
-    (run / "notes").mkdir()
     plant(run, "claimed", 1, run=writer.run)
     writer.commit("own", manifest=manifest_of(3, run=writer.run), files=files_of(3))
 
-    names = [writer.free_name(name) for name in ("step-0000000001", "damaged", "notes", "claimed", "own", "new")]
+    names = [writer.free_name(name) for name in ("step-0000000001", "damaged", "claimed", "own", "new")]
 
     suffix = f"-{writer.run}"
-    assert names == [f"step-0000000001{suffix}", f"damaged{suffix}", f"notes{suffix}", f"claimed{suffix}", "own", "new"]
+    assert names == [f"step-0000000001{suffix}", f"damaged{suffix}", f"claimed{suffix}", "own", "new"]
     writer.close()
 
 
@@ -140,7 +139,7 @@ def test_a_name_with_the_run_added_is_free_and_not_too_long(tmp_path: pathlib.Pa
     writer = RunWriter(tmp_path)
     writer.open()
     for name in ("a", f"a-{writer.run}", "\u00fc" * 100):
-        (tmp_path / name).mkdir()
+        plant(tmp_path, name, 1)
 
     assert writer.free_name("a") == f"a-{writer.run}-2"
     assert writer.free_name("\u00fc" * 100) == "\u00fc" * 95 + f"-{writer.run}"

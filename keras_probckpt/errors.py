@@ -203,16 +203,19 @@ class CheckpointWriteError(CheckpointError):
 
 @dataclasses.dataclass(kw_only=True, eq=False)
 class InvalidKeyError(CheckpointError):
-    """A signing key is not of the form this library makes."""
+    """A signing key is not of the form this library makes, or is in others' hands."""
 
     source: str
     problem: str
+    advice: str = (
+        'A key is 64 hexadecimal digits, made by python -c "import secrets; print(secrets.token_hex(32))"; several, '
+        "the signing one first, are separated by commas."
+    )
 
     def __str__(self) -> str:
         return (
-            f"The signing key in {self.source} cannot be used: {self.problem}. Nothing was signed or loaded. A key is "
-            '64 hexadecimal digits, made by python -c "import secrets; print(secrets.token_hex(32))"; several, the '
-            "signing one first, are separated by commas."
+            f"The signing key in {self.source} cannot be used: {self.problem}. Nothing was signed or loaded. "
+            f"{self.advice}"
         )
 
 

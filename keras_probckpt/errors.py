@@ -176,12 +176,25 @@ class RunLockedError(CheckpointError):
 
 @dataclasses.dataclass(kw_only=True, eq=False)
 class CheckpointWriteError(CheckpointError):
-    """The file system refused a write; what was committed before is untouched."""
+    """The file system refused a write; what was committed before is untouched.
+
+    Attributes:
+        path: Of the checkpoint.
+        problem: What the file system said.
+        gone: The run directory, if somebody removed it with all that was in it; else empty.
+    """
 
     path: str
     problem: str
+    gone: str = ""
 
     def __str__(self) -> str:
+        if self.gone:
+            return (
+                f"The checkpoint {self.path} was not saved: {self.gone} is gone, and every checkpoint in it. Somebody "
+                "removed or renamed the run directory while it was written to. If it was renamed, give it its name "
+                "back; the next fit makes a directory anew where none is. The model is still in memory."
+            )
         return (
             f"The checkpoint {self.path} was not saved: {self.problem}. Every checkpoint committed before it is still "
             "there and none was removed for it. Free the space or mend the directory, then train on."
@@ -190,16 +203,19 @@ class CheckpointWriteError(CheckpointError):
 
 @dataclasses.dataclass(kw_only=True, eq=False)
 class InvalidKeyError(CheckpointError):
-    """A signing key is not of the form this library makes."""
+    """A signing key is not of the form this library makes, or is in others' hands."""
 
     source: str
     problem: str
+    advice: str = (
+        'A key is 64 hexadecimal digits, made by python -c "import secrets; print(secrets.token_hex(32))"; several, '
+        "the signing one first, are separated by commas."
+    )
 
     def __str__(self) -> str:
         return (
-            f"The signing key in {self.source} cannot be used: {self.problem}. Nothing was signed or loaded. A key is "
-            '64 hexadecimal digits, made by python -c "import secrets; print(secrets.token_hex(32))"; several, the '
-            "signing one first, are separated by commas."
+            f"The signing key in {self.source} cannot be used: {self.problem}. Nothing was signed or loaded. "
+            f"{self.advice}"
         )
 
 

@@ -70,6 +70,8 @@ class Manifest:
         custom_metadata: What the user asked to be written with it: plain JSON values.
         files: Every other file of the checkpoint, by name.
         format_version: Version of the disk format.
+        saved_name: Name that its directory had when it was committed, which the signature covers; `None` in checkpoints
+            of release 0.1.
     """
 
     run: str
@@ -85,6 +87,7 @@ class Manifest:
     custom_metadata: Mapping[str, Any]
     files: Mapping[str, FileRecord]
     format_version: int = 1
+    saved_name: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

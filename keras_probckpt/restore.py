@@ -24,6 +24,7 @@ from keras_probckpt.storage.catalog import Location, resolve
 from keras_probckpt.storage.contents import CheckpointReader
 from keras_probckpt.storage.filesystem import LocalFileSystem
 from keras_probckpt.storage.keys import load_keys
+from keras_probckpt.storage.listing import is_renamed
 from keras_probckpt.storage.store import CheckpointStore
 
 __all__ = ["restore_best", "restore_checkpoint", "restore_latest"]
@@ -175,7 +176,10 @@ def restore_checkpoint(  # noqa: PLR0913 - each is a way a restore may need help
         verify_outputs=verify_outputs,
     )
     store = _store(location)
-    return _restore(store, store.open(location.name), request)
+    info = store.open(location.name)
+    if is_renamed(info):
+        warnings.warn(f"{info.path} was saved as {info.saved_name!r}: it is a copy, or was renamed.", stacklevel=2)
+    return _restore(store, info, request)
 
 
 def _store(location: Location) -> CheckpointStore:
@@ -194,8 +198,14 @@ def _find(path: Path, *, run: str | None, skip_damaged: bool) -> tuple[Checkpoin
             # It might be the best, or the newest.
             raise error
         warnings.warn(f"Passed over: {error}", stacklevel=3)
-    chosen = run or (listing.checkpoints[-1].run if listing.checkpoints else None)
-    found = tuple(info for info in listing.checkpoints if info.run == chosen)
+    wanted = listing if run is None else listing.of_run(run)
+    found = tuple(info for info in wanted.preferred if info.run == wanted.preferred[-1].run)
+    if wanted.left_out:
+        warnings.warn(
+            f"{location.directory} holds checkpoints that are passed over beside your own: {wanted.left_out}. To "
+            "restore one of them, pass its own path to restore_checkpoint.",
+            stacklevel=3,
+        )
     if not found:
         runs = ", ".join(dict.fromkeys(info.run for info in listing.checkpoints)) or "none"
         problem = "none of its checkpoints can be read" if run is None else f"it holds no checkpoint of run {run!r}"

@@ -33,8 +33,10 @@ def body_of(manifest: Manifest) -> dict[str, Any]:
         ManifestFormatError: If `manifest_of` would refuse it.
     """
     objective = manifest.objective
+    name = {} if manifest.saved_name is None else {"name": manifest.saved_name}
     body = {
         "format_version": manifest.format_version,
+        **name,
         "run": {"id": manifest.run, "number": manifest.run_number},
         "step": manifest.step,
         "epoch": manifest.epoch,
@@ -75,6 +77,7 @@ def manifest_of(body: Mapping[str, Any]) -> Manifest:
         versions=_field(body, "versions", _is_object_of_text, wanted="an object of strings"),
         custom_metadata=_field(body, "custom_metadata", _is_object, wanted="an object"),
         files=_files(_field(body, "files", _is_object, wanted="an object")),
+        saved_name=None if "name" not in body else _field(body, "name", _is_text, wanted="a string"),
     )
 
 

@@ -16,7 +16,7 @@ from keras_probckpt.errors import CheckpointNotFoundError
 from keras_probckpt.manager.labels import Labels
 from keras_probckpt.manager.live_state import LiveState, ModelValues
 from keras_probckpt.manager.rehearsal import Rehearsal
-from keras_probckpt.manager.resumption import ResumePoint, find_resume_point, find_source, newest_run
+from keras_probckpt.manager.resumption import ResumePoint, find_resume_point, find_source, resumable_checkpoints
 from keras_probckpt.manager.save_errors import OnSaveError, SaveErrors
 from keras_probckpt.policy.naming import is_template, require_plain_parents
 from keras_probckpt.policy.objective import objective_for
@@ -188,7 +188,7 @@ class CheckpointManager:
 
     def _number_run(self) -> None:
         if not self._labels.run_number:
-            self._labels.settle_run_number(self._writer.store.scan().checkpoints, directory=self.directory)
+            self._labels.settle_run_number(self._writer.store.scan(), directory=self.directory)
 
     def save(  # noqa: PLR0913 - each is a part of where training stands
         self,
@@ -265,7 +265,7 @@ class CheckpointManager:
             self._warn_of_missing_monitor(candidate.logs)
             if self._selection.save_best_only and not self._selection.wants(candidate, self._writer.planned):
                 return False
-        name, manifest = self._labels.name_of(candidate), self._labels.manifest_of(candidate)
+        name, manifest = self._writer.free_name(self._labels.name_of(candidate)), self._labels.manifest_of(candidate)
         counters = {"step": step, "epoch": candidate.epoch, "batch": candidate.batch, "source": self._source}
         taken = self._state.take(
             self.model,
@@ -385,8 +385,7 @@ class CheckpointManager:
             is_exact: Look first for a checkpoint after which an uninterrupted training begins new random numbers.
         """
         self._writer.open()
-        found = self._writer.store.scan().checkpoints
-        own = newest_run(found) if found else []
+        own = resumable_checkpoints(self._writer.store.scan(), directory=self.directory, is_required=path is None)
         point = find_resume_point(self._writer.store, own, is_exact=is_exact)
         source = None if path is None else find_source(path)
         if source is not None and (
@@ -434,7 +433,7 @@ class CheckpointManager:
             The checkpoint that was put back; None if there is none.
         """
         self.wait_until_finished()
-        found = self._writer.store.scan().checkpoints
+        found = self._writer.store.scan().preferred
         if not found:
             return None
         self._state.put_back(self.model, self._reader(found[-1]), is_weights_only=True)

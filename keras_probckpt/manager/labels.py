@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from keras_probckpt.format import strict_json
 from keras_probckpt.policy.naming import format_name, next_run_number, step_name
 from keras_probckpt.policy.selection import Candidate
 from keras_probckpt.records import CheckpointInfo, Manifest, Objective
+from keras_probckpt.storage.listing import Listing
 from keras_probckpt.training.versions import library_versions
 
 __all__ = ["Labels"]
@@ -54,15 +55,18 @@ class Labels:
         except (TypeError, ValueError) as error:
             raise ValueError(f"custom_metadata must be plain JSON values: {error}. Nothing was saved.") from error
 
-    def settle_run_number(self, older: Sequence[CheckpointInfo], *, directory: pathlib.Path) -> None:
+    def settle_run_number(self, older: Listing, *, directory: pathlib.Path) -> None:
         """Number the run by what its directory holds before it begins, and say so if that is anything."""
-        self.run_number = next_run_number(older)
-        if older:
+        self.run_number = next_run_number(older.counted, others=older.uncounted)
+        if older.checkpoints:
+            rule = "" if self._template is None else f" Where a name is taken, -{self._run} is added to the new one."
             _logger.warning(
-                "%s holds %d checkpoint(s) of earlier runs; this is run %s, beside them. None of theirs is removed.",
+                "%s holds %d checkpoint(s) of earlier runs; this is run %s, beside them. "
+                "None of theirs is removed or replaced.%s",
                 directory,
-                len(older),
+                len(older.checkpoints),
                 self._run,
+                rule,
             )
 
     def adopt(self, info: CheckpointInfo) -> None:

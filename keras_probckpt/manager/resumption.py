@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tf_keras as tfk
 
-from keras_probckpt.errors import CheckpointNotFoundError, MalformedRecipeError
+from keras_probckpt.errors import CheckpointNotFoundError, MalformedRecipeError, UntrustedCheckpointError
 from keras_probckpt.policy.resume_point import has_finite_loss, plan_resume_points
 from keras_probckpt.recipe.data import decode_data
 from keras_probckpt.records import CheckpointInfo
@@ -18,6 +19,7 @@ from keras_probckpt.storage.catalog import resolve
 from keras_probckpt.storage.contents import CheckpointReader
 from keras_probckpt.storage.filesystem import LocalFileSystem
 from keras_probckpt.storage.keys import load_keys
+from keras_probckpt.storage.listing import Listing
 from keras_probckpt.storage.store import CheckpointStore
 from keras_probckpt.training.randomness import (
     begin_anew,
@@ -28,7 +30,7 @@ from keras_probckpt.training.randomness import (
 )
 from keras_probckpt.training.versions import library_versions
 
-__all__ = ["ResumePoint", "find_resume_point", "find_source", "log_other_versions", "newest_run"]
+__all__ = ["ResumePoint", "find_resume_point", "find_source", "log_other_versions", "resumable_checkpoints"]
 
 _logger = logging.getLogger("keras_probckpt")
 
@@ -90,11 +92,43 @@ def find_source(path: str | os.PathLike[str]) -> tuple[CheckpointStore, list[Che
     store = CheckpointStore(LocalFileSystem(location.directory), keys=load_keys())
     if location.name is not None:
         return store, [store.open(location.name)]
-    found = newest_run(store.scan().checkpoints)
-    if not found:
+    listing = store.scan()
+    if not listing.preferred:
         problem = "none of its checkpoints can be read"
         raise CheckpointNotFoundError(path=str(path), problem=problem, advice="Nothing was resumed.")
-    return store, found
+    _log_left_out(listing, directory=location.directory)
+    return store, newest_run(listing.preferred)
+
+
+def resumable_checkpoints(listing: Listing, *, directory: pathlib.Path, is_required: bool) -> list[CheckpointInfo]:
+    """Choose what a training in this directory may go on with: one's own checkpoints of its newest run, oldest first.
+
+    Args:
+        listing: What the directory holds.
+        directory: The run directory.
+        is_required: Whether to refuse a directory in which others only have checkpoints.
+
+    Raises:
+        UntrustedCheckpointError: If it is refused. To begin anew there would pass over what the caller wants to go on.
+    """
+    if listing.counted:
+        _log_left_out(listing, directory=directory)
+        return newest_run(listing.counted)
+    if listing.checkpoints and is_required:
+        reason = f"resume=True goes on from your own checkpoints only, and it holds only others: {listing.described}"
+        raise UntrustedCheckpointError(
+            path=str(directory),
+            reason=reason,
+            requirements=("train on under your name, from the newest of these",),
+            allow="resume= with the path of one, and another directory as filepath; or set KERAS_PROBCKPT_KEY to the "
+            "key that they are signed with",
+        )
+    return []
+
+
+def _log_left_out(listing: Listing, *, directory: pathlib.Path) -> None:
+    if listing.left_out:
+        _logger.warning("%s holds checkpoints that are passed over: %s.", directory, listing.left_out)
 
 
 def find_resume_point(store: CheckpointStore, infos: Sequence[CheckpointInfo], *, is_exact: bool) -> ResumePoint | None:

@@ -12,6 +12,7 @@ from keras_probckpt.records import Manifest
 __all__ = ["format_name", "is_template", "next_run_number", "placeholders_of", "require_plain_parents", "step_name"]
 
 _LONGEST_NAME_BYTES = 200
+_LARGEST_OTHER_RUN_NUMBER = 2**31
 _FORMATTER = string.Formatter()
 
 
@@ -30,9 +31,17 @@ def step_name(step: int, *, run: str, run_number: int) -> str:
     return f"step-{step:010d}" if run_number == 1 else f"step-{step:010d}-{run}"
 
 
-def next_run_number(infos: Iterable[Manifest]) -> int:
-    """Number a new run: one more than the highest in its directory, 1 where there is none."""
-    return max((info.run_number for info in infos), default=0) + 1
+def next_run_number(infos: Iterable[Manifest], *, others: Iterable[Manifest] = ()) -> int:
+    """Number a new run: one more than the highest in its directory, 1 where there is none.
+
+    Args:
+        infos: One's own checkpoints there.
+        others: Those of others. Their numbers count up to 2**31: no training comes so far, and what a stranger writes
+            must not leave one's own runs without a number.
+    """
+    numbers = [info.run_number for info in infos]
+    numbers += [info.run_number for info in others if info.run_number <= _LARGEST_OTHER_RUN_NUMBER]
+    return max(numbers, default=0) + 1
 
 
 def is_template(last_part: str) -> bool:

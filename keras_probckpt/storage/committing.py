@@ -17,7 +17,7 @@ from keras_probckpt.format.manifest import MANIFEST_NAME, encode_manifest
 from keras_probckpt.format.signature import KeyRing, SigningKey
 from keras_probckpt.records import FileRecord, Manifest
 from keras_probckpt.storage.filesystem import FileSystem
-from keras_probckpt.storage.listing import UNREADABLE, read_info
+from keras_probckpt.storage.listing import UNREADABLE, counts, read_info
 from keras_probckpt.storage.names import holds_only_files_of_ours, is_file_of_ours, make_hidden_name
 
 if TYPE_CHECKING:
@@ -57,16 +57,17 @@ def require_room(filesystem: FileSystem, files: Mapping[str, Sequence[Buffer]]) 
         raise OSError(errno.ENOSPC, shortage)
 
 
-def plan_displacement(filesystem: FileSystem, name: str, *, keys: KeyRing) -> str | None:
+def plan_displacement(filesystem: FileSystem, name: str, *, run: str, keys: KeyRing) -> str | None:
     """Choose where to move what has the checkpoint's name now; `None` if nothing has.
 
     Raises:
-        FileExistsError: If it is not a checkpoint. It is somebody's, and stays.
+        FileExistsError: If it is not a checkpoint of the run. It is somebody's, and stays.
     """
     if name not in filesystem.list_names():
         return None
-    if not _holds_checkpoint(filesystem, name, keys=keys):
-        raise FileExistsError("something of that name is there that is not a checkpoint, and it was left alone")
+    problem = _reason_to_keep(filesystem, name, run=run, keys=keys)
+    if problem:
+        raise FileExistsError(f"something of that name is there that is {problem}, and it was left alone")
     return str(make_hidden_name(name, role="replaced"))
 
 
@@ -131,13 +132,17 @@ def undone_on_failure(filesystem: FileSystem, staged: str) -> Iterator[contextli
         undo.pop_all()
 
 
-def _holds_checkpoint(filesystem: FileSystem, name: str, *, keys: KeyRing) -> bool:
+def _reason_to_keep(filesystem: FileSystem, name: str, *, run: str, keys: KeyRing) -> str:
+    """Say why what has a name must not make room for a checkpoint of a run; nothing if it may."""
     try:
-        return read_info(filesystem, [name], keys=keys) is not None
+        info = read_info(filesystem, [name], keys=keys)
     except DamagedCheckpointError:
-        return holds_only_files_of_ours(filesystem, name)
+        return "" if holds_only_files_of_ours(filesystem, name) else "not a checkpoint"
     except UNREADABLE:
-        return True
+        return "not a checkpoint of this run"
+    if info is None:
+        return "not a checkpoint"
+    return "" if info.run == run and counts(info, keys=keys) else "not a checkpoint of this run"
 
 
 class _Digests:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import pathlib
 import secrets
+import stat
 import sys
 import warnings
 from collections.abc import Mapping
@@ -33,7 +34,7 @@ def load_or_create_keys(*, environment: Mapping[str, str] = os.environ) -> KeyRi
         environment: Where `KERAS_PROBCKPT_KEY` is looked up. It goes before the file, and no file is made then.
 
     Raises:
-        InvalidKeyError: If what is there is not a key. No other is made in its place.
+        InvalidKeyError: If what is there is not a key, or others may have put it there. No other is made in its place.
     """
     if KEY_VARIABLE in environment:
         return load_keys(environment=environment)
@@ -58,7 +59,7 @@ def load_keys(*, environment: Mapping[str, str] = os.environ) -> KeyRing:
         environment: Where `KERAS_PROBCKPT_KEY` is looked up.
 
     Raises:
-        InvalidKeyError: If what is there is not a key.
+        InvalidKeyError: If what is there is not a key, or others may have put it there.
     """
     if KEY_VARIABLE in environment:
         return parse_keys(environment[KEY_VARIABLE], source=f"the environment variable {KEY_VARIABLE}")
@@ -89,6 +90,7 @@ def _create(path: pathlib.Path) -> None:
         raise FileExistsError(path)
     make_directories(path.parent.parent)
     path.parent.mkdir(mode=0o700, exist_ok=True)
+    _require_own_directory(path.parent, source=path)
     staged = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         _write_private(staged, f"{secrets.token_hex(SECRET_BYTES)}\n".encode())
@@ -114,12 +116,14 @@ def _read(path: pathlib.Path) -> KeyRing:
     try:
         with path.open("rb") as file:
             data = file.read(_LIMIT_KEY_FILE_BYTES)
-            mode = os.fstat(file.fileno()).st_mode
+            status = os.fstat(file.fileno())
     except FileNotFoundError:
         raise
     except OSError as error:
         warnings.warn(_unsigned(str(error)), stacklevel=3)
         return KeyRing()
+    _require_in_own_hands(path, status)
+    mode = status.st_mode
     if mode & 0o077 and sys.platform != "win32":
         warnings.warn(
             f"Others on this machine may use your signing key {path} (its mode is {mode & 0o777:o}): whoever reads "
@@ -131,6 +135,42 @@ def _read(path: pathlib.Path) -> KeyRing:
     except UnicodeDecodeError:
         raise InvalidKeyError(source=str(path), problem="the file is not text") from None
     return parse_keys(text, source=str(path))
+
+
+def _require_in_own_hands(path: pathlib.Path, status: os.stat_result) -> None:
+    """Refuse a key that another user gave, or may exchange: it would vouch for code of theirs.
+
+    Args:
+        path: Where the key is looked for, which may be a link.
+        status: Of the file that was read.
+
+    Raises:
+        InvalidKeyError: With what to do.
+    """
+    _require_own(status, what="it", source=path)
+    for directory in dict.fromkeys([path.parent, path.resolve().parent]):
+        _require_own_directory(directory, source=path)
+
+
+def _require_own_directory(directory: pathlib.Path, *, source: pathlib.Path) -> None:
+    status = directory.stat()
+    # In a directory with the sticky bit nobody replaces what is another's.
+    is_sticky = bool(status.st_mode & stat.S_ISVTX)
+    _require_own(status, what=f"its directory {directory}", source=source, may_be_shared=is_sticky)
+
+
+def _require_own(status: os.stat_result, *, what: str, source: pathlib.Path, may_be_shared: bool = False) -> None:
+    if sys.platform == "win32":  # pragma: no cover - its rights are not in the mode
+        return
+    mine = os.geteuid()
+    if status.st_uid not in {mine, 0}:  # The administrator may do anything as it is.
+        problem = f"{what} belongs to another user, {status.st_uid}, and you are {mine}"
+        advice = f"Remove it, so that a key of your own is made, or set {KEY_VARIABLE} to one that you trust."
+        raise InvalidKeyError(source=str(source), problem=problem, advice=advice)
+    if status.st_mode & 0o022 and not may_be_shared:
+        problem = f"others may write to {what} (its mode is {stat.S_IMODE(status.st_mode):o}), and so give you a key"
+        advice = f"Look whether the key is your own; then close it: chmod go-w {source.parent} {source}"
+        raise InvalidKeyError(source=str(source), problem=problem, advice=advice)
 
 
 def _unsigned(problem: str) -> str:

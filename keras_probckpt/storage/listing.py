@@ -12,12 +12,24 @@ from keras_probckpt.format.manifest import LIMIT_MANIFEST_BYTES, MANIFEST_NAME, 
 from keras_probckpt.format.signature import KeyRing
 from keras_probckpt.records import CheckpointInfo, Manifest, SignatureState
 from keras_probckpt.storage.filesystem import FileSystem
-from keras_probckpt.storage.names import displaced_names, is_checkpoint_name
+from keras_probckpt.storage.names import displaced_names, is_checkpoint_name, visible_name
 
-__all__ = ["UNREADABLE", "Listing", "Unreadable", "as_info", "find_directories", "problem_of", "read_info", "scan"]
+__all__ = [
+    "UNREADABLE",
+    "Listing",
+    "Unreadable",
+    "as_info",
+    "counts",
+    "find_directories",
+    "is_renamed",
+    "problem_of",
+    "read_info",
+    "scan",
+]
 
 # A writer that saves a tiny model many times a second can be ahead of a slow reader for several looks.
 _MOST_SCANS = 10
+_MOST_SHOWN = 5
 
 UNREADABLE = (DamagedCheckpointError, TamperedCheckpointError, UnsupportedFormatError)
 Unreadable: TypeAlias = DamagedCheckpointError | TamperedCheckpointError | UnsupportedFormatError
@@ -31,10 +43,44 @@ class Listing:
         checkpoints: Every committed checkpoint whose manifest can be read, by run and then step, ascending.
         damaged: For each of the others, the error that `CheckpointStore.open` raises: damaged, tampered with, or of a
             newer format.
+        uncounted: Those of `checkpoints` that no rule counts: others wrote them, or they have another name than they
+            were saved under.
     """
 
     checkpoints: tuple[CheckpointInfo, ...]
     damaged: tuple[Unreadable, ...]
+    uncounted: tuple[CheckpointInfo, ...] = ()
+
+    @property
+    def counted(self) -> tuple[CheckpointInfo, ...]:
+        """One's own checkpoints, each under the name it was saved under: what the rules of a run go by."""
+        uncounted = {id(info) for info in self.uncounted}
+        return tuple(info for info in self.checkpoints if id(info) not in uncounted)
+
+    @property
+    def preferred(self) -> tuple[CheckpointInfo, ...]:
+        """What to choose from: one's own checkpoints, and only where there are none of those, all."""
+        return self.counted or self.checkpoints
+
+    @property
+    def left_out(self) -> str:
+        """Name those of `checkpoints` that are not `preferred`, with the reason for each, in one line; or nothing."""
+        return self.described if self.counted else ""
+
+    @property
+    def described(self) -> str:
+        """Name those that no rule counts, with the reason for each, in one line."""
+        reasons = [f"{info.name!r} ({_why_uncounted(info)})" for info in self.uncounted]
+        more = len(reasons) - _MOST_SHOWN
+        return ", ".join(reasons[:_MOST_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+    def of_run(self, run: str) -> Listing:
+        """Give the same of one run."""
+        return Listing(
+            checkpoints=tuple(info for info in self.checkpoints if info.run == run),
+            damaged=self.damaged,
+            uncounted=tuple(info for info in self.uncounted if info.run == run),
+        )
 
 
 def scan(filesystem: FileSystem, *, keys: KeyRing) -> Listing:
@@ -56,7 +102,29 @@ def scan(filesystem: FileSystem, *, keys: KeyRing) -> Listing:
         outcomes = _read_all(filesystem, directories, keys=keys)
     checkpoints = [outcome for outcome in outcomes.values() if isinstance(outcome, CheckpointInfo)]
     damaged = tuple(outcome for outcome in outcomes.values() if isinstance(outcome, UNREADABLE))
-    return Listing(checkpoints=tuple(sorted(checkpoints, key=_order)), damaged=damaged)
+    ordered = tuple(sorted(checkpoints, key=_order))
+    uncounted = tuple(info for info in ordered if not counts(info, keys=keys))
+    return Listing(checkpoints=ordered, damaged=damaged, uncounted=uncounted)
+
+
+def counts(info: CheckpointInfo, *, keys: KeyRing) -> bool:
+    """Tell whether a checkpoint counts for the rules of its run: it is one's own, and where it was saved.
+
+    For whoever has no key, and so saves unsigned, what is unsigned may be one's own.
+    """
+    is_own = info.signature == "own" or (info.signature == "unsigned" and keys.signing_key is None)
+    return is_own and not is_renamed(info)
+
+
+def is_renamed(info: CheckpointInfo) -> bool:
+    """Tell whether a checkpoint has another name than it was saved under, as a copy may have."""
+    return info.saved_name is not None and info.saved_name != visible_name(info.name)
+
+
+def _why_uncounted(info: CheckpointInfo) -> str:
+    if info.signature == "foreign":
+        return "signed with a key that is not yours"
+    return f"saved as {info.saved_name!r}" if is_renamed(info) else "unsigned"
 
 
 def find_directories(filesystem: FileSystem) -> dict[str, list[str]]:
@@ -105,7 +173,7 @@ def _outcome(
     outcomes = [_outcome_of_one(filesystem, directory, keys=keys) for directory in directories]
     infos = [outcome for outcome in outcomes if isinstance(outcome, CheckpointInfo)]
     if infos:
-        return max(infos, key=_order)
+        return max(infos, key=lambda info: (counts(info, keys=keys), *_order(info)))
     return next((outcome for outcome in outcomes if outcome is not None), None)
 
 

@@ -23,6 +23,8 @@ __all__ = [
     "make_hidden_name",
     "parse_hidden_name",
     "validate_name",
+    "visible_name",
+    "with_suffix",
 ]
 
 Role = Literal["partial", "replaced", "removed"]
@@ -80,6 +82,18 @@ def parse_hidden_name(text: str) -> HiddenName | None:
         return None
     role = cast("Role", match["role"])
     return HiddenName(name=match["name"], role=role, process_id=int(match["process_id"]), token=match["token"])
+
+
+def with_suffix(name: str, suffix: str) -> str:
+    """Add `-` and a suffix to a name of a checkpoint, shortened at its end if it would be too long."""
+    room_bytes = LIMIT_NAME_BYTES - len(f"-{suffix}".encode())
+    return f"{name.encode()[:room_bytes].decode(errors='ignore')}-{suffix}"
+
+
+def visible_name(name: str) -> str:
+    """Give the name that a checkpoint has, had, or is to have, whatever hidden name its directory has now."""
+    hidden = parse_hidden_name(name)
+    return name if hidden is None else hidden.name
 
 
 def displaced_names(names: list[str]) -> dict[str, list[str]]:

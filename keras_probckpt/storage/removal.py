@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from keras_probckpt.format.manifest import MANIFEST_NAME
 from keras_probckpt.format.signature import KeyRing
 from keras_probckpt.storage.filesystem import FileSystem
-from keras_probckpt.storage.listing import UNREADABLE, read_info
+from keras_probckpt.storage.listing import UNREADABLE, counts, read_info
 from keras_probckpt.storage.names import (
     displaced_names,
     foreign_names,
@@ -110,7 +110,8 @@ def _latest(filesystem: FileSystem, candidates: Sequence[str], *, keys: KeyRing)
         info = read_info(filesystem, candidates, keys=keys)
     except UNREADABLE:
         return candidates[-1]  # it is no business of a sweep to judge a checkpoint that the user may still want to mend
-    return None if info is None else info.name
+    # What somebody else put there with such a name is not what a writer of one's own moved aside.
+    return info.name if info is not None and counts(info, keys=keys) else None
 
 
 @contextlib.contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import logging
 import pathlib
 import secrets
 import weakref
@@ -13,13 +15,17 @@ from keras_probckpt.errors import RunLockedError
 from keras_probckpt.format.digest import Buffer
 from keras_probckpt.format.signature import KeyRing
 from keras_probckpt.records import CheckpointInfo, Manifest
+from keras_probckpt.storage.commit_hooks import CommitHooks
 from keras_probckpt.storage.filesystem import FileSystem, LocalFileSystem
 from keras_probckpt.storage.keys import load_or_create_keys
 from keras_probckpt.storage.lock import DirectoryLock
+from keras_probckpt.storage.names import with_suffix
 from keras_probckpt.storage.store import CheckpointStore
 from keras_probckpt.storage.writer import BackgroundWriter
 
 __all__ = ["Planned", "RunWriter", "Save"]
+
+_logger = logging.getLogger("keras_probckpt")
 
 # Of the writers of this process, who writes where.
 _WRITERS: weakref.WeakValueDictionary[pathlib.Path, RunWriter] = weakref.WeakValueDictionary()
@@ -77,7 +83,7 @@ class RunWriter:
     Args:
         directory: The run directory, absolute; `open` creates it where it is missing.
         choose_removals: Which of the checkpoints of a run, committed or asked for, no rule wants.
-        on_commit: Called with each checkpoint once it is durable, by the thread that wrote it.
+        on_commit: Called with each checkpoint once it is durable, by the thread that wrote it; see `CommitHooks`.
         is_background: Whether `submit` returns before the checkpoint is durable.
         open_filesystem: Gives the file system of a directory.
     """
@@ -94,10 +100,12 @@ class RunWriter:
         self.directory = directory
         self.run = secrets.token_hex(4)
         self._choose_removals = choose_removals
-        self._on_commit = tuple(on_commit)
+        self._hooks = CommitHooks(on_commit)
         self._open_filesystem = open_filesystem
         self._background: BackgroundWriter[Save] = BackgroundWriter(is_background=is_background)
-        self._infos: Mapping[str, CheckpointInfo] = {}  # Replaced whole: another thread may be reading it.
+        # Each replaced whole: another thread may be reading it. The second is written by two, each time as the disk is.
+        self._infos: Mapping[str, CheckpointInfo] = {}
+        self._gone: Sequence[CheckpointInfo] = ()
         self._abandoned: Sequence[CheckpointInfo] = ()
         self._lock = DirectoryLock(directory)
         self._store = CheckpointStore(open_filesystem(directory), keys=KeyRing())
@@ -105,8 +113,8 @@ class RunWriter:
 
     @property
     def infos(self) -> Sequence[CheckpointInfo]:
-        """The committed checkpoints of this run, in the order of their commits."""
-        return tuple(self._infos.values())
+        """The committed checkpoints of this run, in the order of their commits, but those found to be gone."""
+        return tuple(self._present().values())
 
     @property
     def planned(self) -> Sequence[Planned]:
@@ -119,7 +127,7 @@ class RunWriter:
         unfinished = self._background.unfinished
         if unfinished:
             return unfinished[-1].step
-        infos = self.infos
+        infos = tuple(self._infos.values())
         return infos[-1].step if infos else None
 
     @property
@@ -160,7 +168,7 @@ class RunWriter:
         self._abandoned = tuple(abandoned)
 
     def require_open(self) -> None:
-        """Open, unless this is open already.
+        """Open, unless this is open already, and look for what of this run somebody has removed from the disk.
 
         Raises:
             RunLockedError: If a later writer of this process took over, or as `open` does.
@@ -169,6 +177,18 @@ class RunWriter:
             raise RunLockedError(path=str(self.directory), holder="a later callback or manager of this process")
         if not self._lock.is_held:
             self.open()
+        self._notice_gone()
+
+    def free_name(self, name: str) -> str:
+        """Give the name that a checkpoint of this run can have: the given one, unless one of another run has it.
+
+        No checkpoint of an older run, and none of others, makes room for a new one.
+        """
+        if name in self._planned() or not self._store.is_taken(name, run=self.run):
+            return name
+        suffixes = itertools.chain([self.run], (f"{self.run}-{number}" for number in itertools.count(2)))
+        names = (with_suffix(name, suffix) for suffix in suffixes)
+        return next(other for other in names if not self._store.is_taken(other, run=self.run))
 
     def submit(self, save: Save) -> None:
         """Have a checkpoint committed, and then removed what no rule wants any more. Errors wait in `take_failures`.
@@ -208,22 +228,23 @@ class RunWriter:
         """Finish what was asked for and give the directory back; does nothing if it is not held."""
         self.wait_until_finished()
         self._lock.release()
+        self._hooks.report()
 
     def _write(self, save: Save) -> None:
         info = self.commit(save.name, manifest=save.manifest, files=save.encode())
-        for callback in self._on_commit:
-            callback(info)
+        self._hooks.call(info)
         if save.is_exempt:
             return
         # What a save of the same name has replaced is gone already.
         abandoned, self._abandoned = [old for old in self._abandoned if old.name not in self._infos], ()
+        self._notice_gone()
         for unwanted in (*abandoned, *self._choose_removals(self.infos)):
             self.remove(unwanted)
 
     def _planned(self, *more: Save) -> dict[str, Planned]:
         # The unfinished first: what is committed between the two looks is then seen twice, and not never.
         unfinished = self._background.unfinished
-        planned: dict[str, Planned] = dict(self._infos)
+        planned: dict[str, Planned] = dict(self._present())
         for save in (*unfinished, *more):
             planned.pop(save.name, None)
             planned[save.name] = save
@@ -233,6 +254,21 @@ class RunWriter:
         planned = self._planned(*saves)
         unwanted = {id(item) for item in self._choose_removals(tuple(planned.values()))}
         return [save for save in saves if save.is_exempt or (planned[save.name] is save and id(save) not in unwanted)]
+
+    def _present(self) -> Mapping[str, CheckpointInfo]:
+        gone = {id(info) for info in self._gone}
+        return {name: info for name, info in self._infos.items() if id(info) not in gone}
+
+    def _notice_gone(self) -> None:
+        """Look which checkpoints of this run are no longer there: the rules go by what there is."""
+        known, before = self._infos, {id(info) for info in self._gone}
+        names = self._store.names()
+        self._gone = tuple(info for name, info in known.items() if name not in names)
+        news = [info.name for info in self._gone if id(info) not in before]
+        if news:
+            _logger.warning(
+                "Gone from %s, so the rules of this run count it no more: %s.", self.directory, ", ".join(news)
+            )
 
     def _without(self, name: str) -> dict[str, CheckpointInfo]:
         return {other: info for other, info in self._infos.items() if other != name}

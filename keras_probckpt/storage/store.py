@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Mapping
 
 from keras_probckpt.errors import CheckpointNotFoundError, CheckpointWriteError
@@ -24,6 +25,7 @@ from keras_probckpt.storage.listing import (
     UNREADABLE,
     Listing,
     as_info,
+    counts,
     find_directories,
     read_info,
     scan,
@@ -56,7 +58,7 @@ class CheckpointStore:
 
         Args:
             name: Name of its directory.
-            manifest: What to say of it. Its `files` are filled in here.
+            manifest: What to say of it. Its `files` and `saved_name` are filled in here.
             files: Content of each file, as buffers to write one after the other. They are not copied, and are taken out
                 of the lists as they are written: memory that only they keep is free before all is durable.
 
@@ -67,16 +69,16 @@ class CheckpointStore:
         validate_name(name)
         validate_files(files)
         staged = str(make_hidden_name(name, role="partial"))
-        key = self._keys.signing_key
+        key, named = self._keys.signing_key, dataclasses.replace(manifest, saved_name=name)
         path = self._filesystem.describe(name)
         try:
             require_room(self._filesystem, files)
-            displaced = plan_displacement(self._filesystem, name, keys=self._keys)
+            displaced = plan_displacement(self._filesystem, name, run=manifest.run, keys=self._keys)
             with undone_on_failure(self._filesystem, staged) as undo:
-                complete = stage(self._filesystem, staged, manifest=manifest, files=files, key=key)
+                complete = stage(self._filesystem, staged, manifest=named, files=files, key=key)
                 publish(self._filesystem, staged, name=name, displaced=displaced, undo=undo)
         except OSError as error:
-            raise CheckpointWriteError(path=path, problem=str(error)) from error
+            raise CheckpointWriteError(path=path, problem=str(error), gone=self._gone()) from error
         if displaced is not None:
             discard(self._filesystem, displaced)
         return as_info(complete, path=path, signature="unsigned" if key is None else "own")
@@ -109,11 +111,29 @@ class CheckpointStore:
         if hidden is None or hidden.role == "replaced":
             directories = find_directories(self._filesystem).get(name, [name])
             info = read_info(self._filesystem, directories, keys=self._keys)
+            if info is not None and info.name != name and not counts(info, keys=self._keys):
+                info = None  # What somebody else put under a hidden name is not the checkpoint of that name.
             problem = f"there is no {MANIFEST_NAME} in it"
         if info is None:
             advice = "list_checkpoints(run) shows what there is."
             raise CheckpointNotFoundError(path=self._filesystem.describe(name), problem=problem, advice=advice)
         return info
+
+    def names(self) -> frozenset[str]:
+        """Name all that the directory holds, hidden names too; nothing where it is missing."""
+        try:
+            return frozenset(self._filesystem.list_names())
+        except FileNotFoundError:
+            return frozenset()
+
+    def is_taken(self, name: str, *, run: str) -> bool:
+        """Tell whether a checkpoint is there by this name that is not one's own of this run, be it damaged."""
+        if name not in self.names():
+            return False
+        with contextlib.suppress(*UNREADABLE):
+            info = read_info(self._filesystem, [name], keys=self._keys)
+            return info is not None and (info.run != run or not counts(info, keys=self._keys))
+        return True
 
     def read_file(self, info: CheckpointInfo, file: str) -> memoryview:
         """Read one file of a checkpoint into fresh memory, aligned to 64 bytes, and check every byte of it.
@@ -169,6 +189,16 @@ class CheckpointStore:
         for name in stale_names(self._filesystem):
             discard(self._filesystem, name)
         return tuple(sorted({*before} - {*self._filesystem.list_names()}))
+
+    def _gone(self) -> str:
+        """Say where the directory was, if it is not there any more."""
+        try:
+            self._filesystem.list_names()
+        except FileNotFoundError:
+            return self._filesystem.describe()
+        except OSError:  # Another trouble of the directory's, which the error itself tells.
+            return ""
+        return ""
 
     def _require_unchanged(self, info: CheckpointInfo) -> None:
         with contextlib.suppress(*UNREADABLE):

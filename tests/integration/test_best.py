@@ -3,6 +3,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import pathlib
+import shutil
 import warnings
 from typing import Any
 
@@ -15,6 +16,36 @@ from keras_probckpt.errors import MonitorNeverSeenError, MonitorNotFoundError
 from tests.integration.tiny import Finish, X, Y, epochs_in, fit, fit_scored, weights_of
 
 NAN, INF = math.nan, math.inf
+
+
+def test_where_the_best_was_deleted_by_hand_the_next_best_is_saved(model: tfk.Sequential, run: pathlib.Path) -> None:
+    """The rules go by what there is: with `save_best_only` nothing was ever saved again, without a word."""
+    callback = ProbCheckpoint(run, save_best_only=True)
+    delete = tfk.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _logs: epoch == 1 and remove_all(run))
+
+    fit_scored(model, [1.0, 3.0, 4.0], callback, Finish(callback), delete)
+
+    assert epochs_in(run) == [2]
+    assert callback.best_model_score == 3.0
+    assert callback.best_model_path == str(list_checkpoints(run)[0].path)
+
+
+def test_where_one_of_the_best_was_deleted_by_hand_no_other_goes_for_it(
+    model: tfk.Sequential, run: pathlib.Path
+) -> None:
+    """`save_top_k` counts what is there."""
+    callback = ProbCheckpoint(run, save_top_k=2, save_last=False)
+    delete = tfk.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _logs: epoch == 2 and remove_all(run))
+
+    fit_scored(model, [1.0, 2.0, 3.0, 4.0], callback, Finish(callback), delete)
+
+    assert epochs_in(run) == [3, 4]
+
+
+def remove_all(run: pathlib.Path) -> None:
+    """Delete each checkpoint, as a user does by hand."""
+    for info in list_checkpoints(run):
+        shutil.rmtree(info.path)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import pathlib
 import pickle
+import shutil
 import threading
 from typing import Any
 
@@ -11,7 +12,7 @@ import tf_keras as tfk
 
 from keras_probckpt import CheckpointManager, ProbCheckpoint, list_checkpoints, restore_best, verify_checkpoint
 from keras_probckpt.errors import CheckpointWriteError, UnrecordableError, UnsupportedModelError
-from tests.integration.tiny import Scores, epochs_in, fit, fit_scored, names_in, weights_of
+from tests.integration.tiny import Finish, Scores, epochs_in, fit, fit_scored, names_in, weights_of
 
 
 class InTheWay(tfk.callbacks.Callback):
@@ -84,14 +85,38 @@ def test_a_run_directory_that_cannot_be_made_is_said_before_the_first_batch(
     assert batches == []
 
 
-def test_a_function_that_fails_on_commit_leaves_the_checkpoint(model: tfk.Sequential, run: pathlib.Path) -> None:
-    """It is durable before anyone hears of it."""
+@pytest.mark.parametrize("is_background", [True, False])
+def test_a_function_that_fails_on_commit_is_warned_of_once_and_counted(
+    model: tfk.Sequential, run: pathlib.Path, caplog: pytest.LogCaptureFixture, *, is_background: bool
+) -> None:
+    """A tracker is not a save: the training goes on, what no rule wants goes, the functions after it are called."""
+    heard: list[int | None] = []
 
     def fail(_info: object) -> None:
         raise LookupError("no such table")
 
-    with pytest.raises(LookupError, match="no such table"):
-        fit_scored(model, [2.0], ProbCheckpoint(run, on_commit=[fail]))
+    checkpoint = ProbCheckpoint(
+        run, on_commit=[fail, lambda info: heard.append(info.epoch)], save_on_background=is_background
+    )
+    fit_scored(model, [2.0, 3.0, 4.0], checkpoint, Finish(checkpoint))
+
+    assert epochs_in(run) == [1, 3]
+    assert heard == [1, 2, 3]
+    first, last = caplog.messages
+    assert first.startswith("A function of on_commit failed with LookupError: no such table.")
+    assert last == "The functions of on_commit failed 3 times in this training."
+
+
+def test_a_run_directory_that_is_removed_while_training_is_said_to_be_gone(
+    model: tfk.Sequential, run: pathlib.Path
+) -> None:
+    """Nothing is said of checkpoints that are still there, and the next training has a directory again."""
+    checkpoint = ProbCheckpoint(run)
+    remove = tfk.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _logs: epoch and shutil.rmtree(run))
+
+    with pytest.raises(CheckpointWriteError, match=r"runs/exp1 is gone, and every checkpoint in it\. Somebody"):
+        fit_scored(model, [2.0, 3.0], checkpoint, remove, Finish(checkpoint))
+    fit_scored(model, [2.0], ProbCheckpoint(run))
 
     assert epochs_in(run) == [1]
 

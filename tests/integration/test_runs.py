@@ -39,9 +39,11 @@ def test_a_second_training_starts_beside_the_first(
     assert found[:2] == first
     assert [(info.run_number, info.epoch) for info in found] == [(1, 1), (1, 2), (2, 1), (2, 2)]
     assert [info.name.endswith(f"-{second}") for info in found] == [False, False, True, True]
-    assert caplog.messages == [
-        f"{run} holds 2 checkpoint(s) of earlier runs; this is run {second}, beside them. None of theirs is removed."
-    ]
+    (message,) = caplog.messages
+    assert message == (
+        f"{run} holds 2 checkpoint(s) of earlier runs; this is run {second}, beside them. "
+        "None of theirs is removed or replaced."
+    )
 
 
 def test_a_restore_takes_the_newest_run_unless_told_otherwise(model: tfk.Sequential, run: pathlib.Path) -> None:
@@ -97,15 +99,38 @@ def test_a_model_trained_before_brings_its_steps_along(model: tfk.Sequential, ru
     assert [info.step for info in list_checkpoints(run)] == [9]
 
 
-def test_a_template_replaces_what_has_the_name(model: tfk.Sequential, run: pathlib.Path) -> None:
-    """As with ModelCheckpoint: names that the user chooses are written anew by a later training."""
-    fit_scored(model, [1.0, 2.0], ProbCheckpoint(run / "{epoch:02d}"))
-    first = list_checkpoints(run)[0].run
-    fit_scored(model, [3.0], ProbCheckpoint(run / "{epoch:02d}"))
+def test_a_template_replaces_nothing_of_an_older_run(
+    model: tfk.Sequential, run: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same script run three times: each run has all its checkpoints, and one line says what the new are called."""
+    for _ in range(3):
+        fit_scored(model, [1.0, 2.0], ProbCheckpoint(run / "{epoch:02d}-{val_loss:.2f}"))
 
-    assert names_in(run) == ["01", "02"]
-    assert [(info.name, info.run == first) for info in list_checkpoints(run)] == [("02", True), ("01", False)]
-    assert weights_of(restore_best(run / "{epoch:02d}")) == weights_of(model)
+    found = list_checkpoints(run)
+    _, second, third = dict.fromkeys(info.run for info in found)
+    assert [(info.run_number, info.epoch) for info in found] == [(1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (3, 2)]
+    assert [info.name for info in found] == [
+        "01-1.00",
+        "02-2.00",
+        f"01-1.00-{second}",
+        f"02-2.00-{second}",
+        f"01-1.00-{third}",
+        f"02-2.00-{third}",
+    ]
+    assert caplog.messages[-1].endswith(
+        f"None of theirs is removed or replaced. Where a name is taken, -{third} is added to the new one."
+    )
+    assert weights_of(restore_latest(run / "{epoch:02d}-{val_loss:.2f}")) == weights_of(model)
+
+
+def test_a_template_replaces_a_checkpoint_of_its_own_run(model: tfk.Sequential, run: pathlib.Path) -> None:
+    """As with ModelCheckpoint: two fits with one callback are one run."""
+    callback = ProbCheckpoint(run / "{epoch:02d}")
+
+    fit_scored(model, [1.0, 2.0], callback)
+    fit_scored(model, [3.0], callback)
+
+    assert [(info.name, info.logs["val_loss"]) for info in list_checkpoints(run)] == [("02", 2.0), ("01", 3.0)]
 
 
 def test_after_a_training_that_failed_a_new_callback_takes_over(model: tfk.Sequential, run: pathlib.Path) -> None:

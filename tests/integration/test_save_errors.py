@@ -132,24 +132,6 @@ def test_the_best_of_those_that_were_saved_is_the_best(model: tfk.Sequential, ru
     assert weights_of(restore_best(run)) == weights[2]
 
 
-@pytest.mark.parametrize("is_background", [True, False])
-def test_a_function_of_on_commit_that_fails_is_an_error_of_saving(
-    model: tfk.Sequential, run: pathlib.Path, *, is_background: bool
-) -> None:
-    """It is raised as it is, or warned of by its name; the checkpoint is there in either case."""
-
-    def fail(_: CheckpointInfo) -> None:
-        raise LookupError("no such table")
-
-    arguments: dict[str, Any] = {"on_commit": [fail], "save_on_background": is_background}
-    with pytest.raises(LookupError, match="no such table"):
-        fit_scored(model, [2.0], ProbCheckpoint(run, **arguments))
-    with pytest.warns(UserWarning, match="once in this training, now with LookupError: no such table"):
-        fit_scored(model, [2.0], ProbCheckpoint(run, on_save_error="warn", **arguments))
-
-    assert epochs_in(run) == [1, 1]
-
-
 def test_an_interrupt_in_a_save_is_never_a_mere_warning(model: tfk.Sequential, run: pathlib.Path) -> None:
     """Whoever presses Ctrl-C wants out."""
 

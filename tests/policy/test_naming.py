@@ -83,6 +83,15 @@ def test_a_new_run_is_numbered_after_the_highest(numbers: list[int], following: 
     assert next_run_number([manifest_of(number) for number in numbers]) == following
 
 
+def test_a_stranger_leaves_ones_own_runs_their_numbers() -> None:
+    """The largest number there is has none after it; those of honest others count, to be told apart."""
+    own, honest, absurd = [manifest_of(2)], manifest_of(7), manifest_of(2**63 - 1)
+
+    assert next_run_number(own, others=[absurd]) == 3
+    assert next_run_number(own, others=[absurd, honest]) == 8
+    assert next_run_number([manifest_of(2**31 + 1)], others=[manifest_of(2**31 + 7)]) == 2**31 + 2
+
+
 @pytest.mark.parametrize(("last_part", "expected"), [("{epoch:02d}", True), ("a-{epoch}.keras", True), ("exp1", False)])
 def test_a_brace_makes_a_template(last_part: str, *, expected: bool) -> None:
     """Without one the path is the directory of the run."""

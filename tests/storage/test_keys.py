@@ -5,6 +5,7 @@ import pathlib
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 
 import platformdirs
 import pytest
@@ -229,3 +230,89 @@ def test_a_dangling_link_in_place_of_the_key_does_not_go_unnoticed(config_direct
 
     assert written == read == KeyRing()
     assert not (config_directory / "nothing").exists()
+
+
+STRANGER = 65534
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to others")
+
+
+@pytest.mark.parametrize("load", [load_keys, load_or_create_keys])
+@pytest.mark.parametrize("part", ["file", "directory"])
+@needs_root
+def test_a_key_of_another_user_is_refused(
+    config_directory: pathlib.Path, part: str, load: Callable[..., KeyRing]
+) -> None:
+    """It would vouch for that user's code."""
+    load_or_create_keys(environment={})
+    os.chown(key_path() if part == "file" else key_path().parent, STRANGER, STRANGER)
+
+    with pytest.raises(
+        InvalidKeyError, match=r"belongs to another user, 65534, and you are 0.*Remove it, so that a key"
+    ):
+        load(environment={})
+
+
+@pytest.mark.parametrize("load", [load_keys, load_or_create_keys])
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
+def test_a_key_where_others_may_put_another_is_refused(
+    config_directory: pathlib.Path, mode: int, load: Callable[..., KeyRing]
+) -> None:
+    """With the command that closes the directory."""
+    load_or_create_keys(environment={})
+    key_path().parent.chmod(mode)
+
+    with pytest.raises(InvalidKeyError, match=rf"others may write to its directory .*mode is {mode:o}.*chmod go-w"):
+        load(environment={})
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o620])
+def test_a_key_that_others_may_change_is_refused(config_directory: pathlib.Path, mode: int) -> None:
+    """One that they may only read is a warning, as before."""
+    load_or_create_keys(environment={})
+    key_path().chmod(mode)
+
+    with pytest.raises(InvalidKeyError, match=r"others may write to it .*chmod go-w"):
+        load_keys(environment={})
+
+
+def test_no_key_is_made_where_others_may_put_another(config_directory: pathlib.Path) -> None:
+    """The directory was there before, and open."""
+    key_path().parent.mkdir()
+    key_path().parent.chmod(0o777)
+
+    with pytest.raises(InvalidKeyError, match="others may write to its directory"):
+        load_or_create_keys(environment={})
+
+    assert names_in(key_path().parent) == []
+
+
+@needs_root
+def test_a_link_to_the_key_of_another_user_is_refused(config_directory: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """One to a key of one's own, in a directory of one's own, is followed."""
+    key_path().parent.mkdir(mode=0o700)
+    (tmp_path / "key").write_text(FIRST)
+    (tmp_path / "key").chmod(0o600)
+    tmp_path.chmod(0o700)
+    key_path().symlink_to(tmp_path / "key")
+    followed = load_keys(environment={})
+    os.chown(tmp_path / "key", STRANGER, STRANGER)
+
+    with pytest.raises(InvalidKeyError, match="belongs to another user"):
+        load_keys(environment={})
+
+    assert [key.secret.hex() for key in followed.keys] == [FIRST]
+
+
+def test_a_link_into_a_directory_that_others_write_is_refused(
+    config_directory: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """What it leads to may be exchanged."""
+    key_path().parent.mkdir(mode=0o700)
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "key").write_text(FIRST)
+    (tmp_path / "shared" / "key").chmod(0o600)
+    (tmp_path / "shared").chmod(0o777)
+    key_path().symlink_to(tmp_path / "shared" / "key")
+
+    with pytest.raises(InvalidKeyError, match=r"others may write to its directory .*shared"):
+        load_keys(environment={})

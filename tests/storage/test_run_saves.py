@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -267,19 +268,69 @@ def test_a_later_writer_takes_over_when_the_earlier_has_finished(held: HeldFileS
     later.close()
 
 
-def test_what_a_function_of_on_commit_raises_is_kept_and_the_checkpoint_too(held: HeldFileSystem) -> None:
-    """It is durable before anyone hears of it."""
+def test_what_a_function_of_on_commit_raises_is_no_failure_of_a_save(
+    held: HeldFileSystem, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is removed for the checkpoint goes all the same; one warning, and the count when the writer is closed."""
 
     def fail(_: CheckpointInfo) -> None:
         raise LookupError
 
     held.release()
     writer = writer_in(held, on_commit=[fail])
+    for step in (1, 2):
+        writer.submit(save_of(step))
+        writer.wait_until_finished()
+    writer.close()
+
+    assert writer.take_failures() == []
+    assert names_in(writer.directory) == [".lock", "step-2"]
+    assert [message.split(": ")[0] for message in caplog.messages] == [
+        "A function of on_commit failed with LookupError",
+        "The functions of on_commit failed 2 times in this training.",
+    ]
+
+
+def test_what_is_gone_from_the_disk_is_noticed_at_the_next_save(
+    held: HeldFileSystem, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The rules rank what there is, one line says what is not; the last step stays the last."""
+    held.release()
+    writer = writer_in(held, choose_removals=lambda _: ())
+    for step in (1, 2):
+        writer.submit(save_of(step))
+    writer.wait_until_finished()
+    shutil.rmtree(writer.directory / "step-2")
+
+    writer.require_open()
+    writer.require_open()
+
+    assert steps_of(writer.infos) == steps_of(writer.planned) == [1]
+    assert writer.last_step == 2
+    assert caplog.messages == [f"Gone from {writer.directory}, so the rules of this run count it no more: step-2."]
+    writer.close()
+
+
+def test_what_is_gone_is_noticed_before_anything_is_removed_for_it(held: HeldFileSystem) -> None:
+    """Somebody may remove the best after the save was asked for: then the next best is not removed for it."""
+    held.release()
+    seen: list[list[int]] = []
+
+    def keep_all(infos: Sequence[Any]) -> Sequence[Any]:
+        seen.append(steps_of(infos))
+        return ()
+
+    writer = writer_in(held, choose_removals=keep_all, is_background=True)
     writer.submit(save_of(1))
     writer.wait_until_finished()
+    held.hold()
+    writer.submit(save_of(2))
+    held.wait_until_held()
+    shutil.rmtree(writer.directory / "step-1")
+    held.release()
+    writer.wait_until_finished()
 
-    assert [type(failure) for failure in writer.take_failures()] == [LookupError]
-    assert steps_of(writer.infos) == [1]
+    assert seen[-1] == [2]
     writer.close()
 
 

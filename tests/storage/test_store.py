@@ -21,8 +21,10 @@ from keras_probckpt.storage.store import CheckpointStore
 from tests.storage.held_filesystem import PATIENCE_SECONDS, HeldFileSystem
 from tests.storage.memory_filesystem import FaultyFileSystem, MemoryFileSystem
 from tests.storage.samples import (
+    FIRST_RUN,
     OTHER_KEYS,
     OWN_KEYS,
+    SECOND_RUN,
     as_if_the_writer_died,
     files_of,
     manifest_of,
@@ -299,16 +301,29 @@ def test_a_damaged_checkpoint_is_replaced(store: CheckpointStore, filesystem: Me
     assert [info.step for info in store.scan().checkpoints] == [2]
 
 
-def test_a_checkpoint_of_a_newer_format_is_replaced(store: CheckpointStore, filesystem: MemoryFileSystem) -> None:
-    """It is one of this library, under a name chosen to be used again; a file this release does not know is kept."""
+def test_a_checkpoint_of_a_newer_format_is_not_replaced(store: CheckpointStore, filesystem: MemoryFileSystem) -> None:
+    """A newer release wrote it, and not this run."""
     filesystem.make_directory("best")
     filesystem.write("best/manifest.json", [newer_manifest()])
-    filesystem.write("best/later.file", [b""])
 
-    with pytest.warns(UserWarning, match="later.file beside them was not written by this library"):
+    with pytest.raises(CheckpointWriteError, match="that is not a checkpoint of this run, and it was left alone"):
         store.commit("best", manifest=manifest_of(2), files=files_of(2))
 
-    assert [info.step for info in store.scan().checkpoints] == [2]
+    assert filesystem.list_names() == ["best"]
+    assert store.scan().checkpoints == ()
+
+
+@pytest.mark.parametrize(("writer", "run"), [(OWN_KEYS, SECOND_RUN), (OTHER_KEYS, FIRST_RUN), (KeyRing(), FIRST_RUN)])
+def test_a_checkpoint_of_another_run_or_of_others_is_not_replaced(
+    store: CheckpointStore, filesystem: MemoryFileSystem, writer: KeyRing, run: str
+) -> None:
+    """Nothing of an older run goes silently; what claims to be of this one and is not signed may be anybody's."""
+    CheckpointStore(filesystem, keys=writer).commit("best", manifest=manifest_of(1, run=run), files=files_of(1))
+
+    with pytest.raises(CheckpointWriteError, match="that is not a checkpoint of this run, and it was left alone"):
+        store.commit("best", manifest=manifest_of(2), files=files_of(2))
+
+    assert [info.step for info in store.scan().checkpoints] == [1]
 
 
 @pytest.mark.parametrize("change", ["remove", "replace"])

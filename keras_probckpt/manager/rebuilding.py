@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import tensorflow as tf
 import tf_keras as tfk
 
-from keras_probckpt.errors import OutputMismatchError
+from keras_probckpt.errors import MalformedRecipeError, OutputMismatchError
 from keras_probckpt.recipe.document import RecipeReader
 from keras_probckpt.recipe.trust import Trust
 from keras_probckpt.storage.contents import CheckpointReader
@@ -128,8 +128,14 @@ def rebuild(recipe: RecipeReader, saved: Iterable[str], request: Request, *, pat
         model = recipe.build(request.builder)
         is_made_by_file = request.builder is None or recipe.trusts_all
         if is_made_by_file:
-            recipe.put_attributes(model, only_missing=True)
-        make_variables(model, recipe, saved)
+            recipe.put_attributes(model, only="absent")
+        try:
+            make_variables(model, recipe, saved)
+        except MalformedRecipeError:
+            # A call may need what its constructor left None. One that makes it itself must find it None.
+            if not is_made_by_file or not recipe.put_attributes(model, only="None"):
+                raise
+            make_variables(model, recipe, saved)
         if is_made_by_file:
             recipe.put_attributes(model)
             recipe.put_trainable(find_layers(model), at_compile=True)

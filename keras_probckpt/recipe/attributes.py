@@ -119,7 +119,7 @@ def put_attached(item: Any, recorded: Node, decoder: Decoder, where: str) -> Non
 
 
 def put_attributes(
-    model: tfk.Model, entries: Sequence[Node], decoder: Decoder, *, only_missing: bool = False
+    model: tfk.Model, entries: Sequence[Node], decoder: Decoder, *, only: Literal["absent", "None"] | None = None
 ) -> tuple[list[str], list[Node]]:
     """Put back what the objects of a model held.
 
@@ -127,7 +127,7 @@ def put_attributes(
         model: The model.
         entries: What `record_attributes` wrote.
         decoder: Reads the nodes.
-        only_missing: Only what is not there or None, for a model that was not called yet and may need it to be.
+        only: For a model that was not called yet: only what is not there, or that and what is None.
 
     Returns:
         What was other than recorded, each as a line with both values; and the entries of objects that are not there.
@@ -146,7 +146,7 @@ def put_attributes(
         except KeyError:
             absent.append(entry)
             continue
-        changed += _put_entry(item, entry, decoder, where, only_missing=only_missing)
+        changed += _put_entry(item, entry, decoder, where, only=only)
     return changed, absent
 
 
@@ -169,11 +169,11 @@ def _lines(place: str, name: str, saved: Any, rebuilt: Any) -> list[str]:
     return [f"{place}{name.removeprefix('_')}: saved {_shown(saved)}, rebuilt {_shown(rebuilt)}"]
 
 
-def _put_entry(item: Any, entry: dict[str, Node], decoder: Decoder, where: str, *, only_missing: bool) -> list[str]:
+def _put_entry(item: Any, entry: dict[str, Node], decoder: Decoder, where: str, *, only: str | None) -> list[str]:
     present = children_of(item) or {}
     values = _checked(entry.get("values", []), where)
-    if only_missing:
-        values = [one for one in values if present.get(one[0]) is None]
+    if only is not None:
+        values = [one for one in values if one[0] not in present or (only == "None" and present[one[0]] is None)]
     attached = [one for one in _checked(entry.get("attached", []), where) if one[0] not in present]
     changed = []
     for name, form, node in (*values, *attached):

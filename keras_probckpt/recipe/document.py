@@ -336,18 +336,18 @@ class RecipeReader:
         self._trust.check(recorded)
         add_recorded_losses(layers, recorded, self._decoder)
 
-    def put_attributes(self, model: tfk.Model, *, only_missing: bool = False) -> list[str]:
+    def put_attributes(self, model: tfk.Model, *, only: Literal["absent", "None"] | None = None) -> list[str]:
         """Put back what the objects of the model held, of those that had none of it put back yet.
 
         Args:
             model: The model.
-            only_missing: Only what is not there or None, for a model that was not called yet and may need it to be.
+            only: For a model that was not called yet: only what is not there, or that and what is None.
 
         Returns:
             What was other than recorded, each as a line with both values.
         """
-        changed, absent = put_attributes(model, self._attributes, self._decoder, only_missing=only_missing)
-        self._attributes = self._attributes if only_missing else absent
+        changed, absent = put_attributes(model, self._attributes, self._decoder, only=only)
+        self._attributes = absent if only is None else self._attributes
         self._put_back += changed
         return changed
 

@@ -31,6 +31,7 @@ from keras_probckpt.errors import CheckpointError, UnrecordableError
 from keras_probckpt.recipe.code_uses import is_of_library
 from keras_probckpt.recipe.codec import BUILDER_ADVICE, TAG, Encoder, Kind, Node
 from keras_probckpt.recipe.importing import import_name, is_importable
+from keras_probckpt.recipe.members import member
 from keras_probckpt.recipe.sources import remember_source, source_of
 from keras_probckpt.recipe.stand_ins import is_large_array, is_without_data, tell_of_large_values, without_data
 

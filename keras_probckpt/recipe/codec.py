@@ -16,11 +16,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from keras_probckpt.errors import MalformedRecipeError, UnrecordableError
+from keras_probckpt.recipe.deferred import Deferred
 from keras_probckpt.recipe.members import member
 
 __all__ = [
     "BUILDER_ADVICE",
     "KERAS_INSTRUCTION",
+    "SAME",
     "TAG",
     "WORDS",
     "Decoder",
@@ -84,6 +86,7 @@ class Encoder:
         self._kinds = kinds
         self._written: dict[int, Node] = {}
         self._open: set[int] = set()
+        self._open_ids: dict[int, int] = {}
         self._external_numbers: dict[int, int] = {}
         self._kept_alive: list[Any] = []
         self._shared_count = 0
@@ -128,7 +131,8 @@ class Encoder:
     def add_external(self, value: Any, where: str) -> int:
         """Write a value beside the document proper, for pickled functions to refer to; returns its number."""
         if id(value) not in self._external_numbers:
-            node = self.encode(value, where)
+            is_cycle = id(value) in self._open and self.is_shared(value)
+            node = self._open_one(value) if is_cycle else self.encode(value, where)
             self._external_numbers[id(value)] = len(self.externals)
             self.externals.append(node)
         return self._external_numbers[id(value)]
@@ -179,13 +183,24 @@ class Encoder:
         if id(value) in self._written:
             first = self._written[id(value)]
             if "id" not in first:
-                first["id"] = self._shared_count
-                self._shared_count += 1
+                first["id"] = self._new_id()
             return {TAG: SAME, "id": first["id"]}
         node = self._node(kind, value, where)
+        if id(value) in self._open_ids:
+            node["id"] = self._open_ids.pop(id(value))
         self._written[id(value)] = node
         self._kept_alive.append(value)  # Its id() must not be given to another object while this encoder lives.
         return node
+
+    def _open_one(self, value: Any) -> dict[str, Node]:
+        """Refer to an object whose node is being written: a pickled function or object in it leads back to it."""
+        if id(value) not in self._open_ids:
+            self._open_ids[id(value)] = self._new_id()
+        return {TAG: SAME, "id": self._open_ids[id(value)]}
+
+    def _new_id(self) -> int:
+        self._shared_count += 1
+        return self._shared_count - 1
 
     @contextlib.contextmanager
     def _no_cycle(self, value: Any, where: str) -> Iterator[None]:
@@ -227,6 +242,7 @@ class Decoder:
         self._definitions = dict(_definitions(document))
         self._values: dict[int, Any] = {}
         self._open: set[int] = set()
+        self._deferred: dict[int, Deferred] = {}
 
     def decode(self, node: Node, where: str) -> Any:
         """Read one node.
@@ -266,6 +282,9 @@ class Decoder:
         if number not in self._decoded_externals:
             if not isinstance(self._externals, list) or not 0 <= number < len(self._externals):
                 raise MalformedRecipeError(where=where, problem=f"the recipe has no external object {number!r:.40}")
+            node = self._externals[number]
+            if isinstance(node, dict) and node.get(TAG) == SAME and node.get("id") in self._open:
+                return self._deferred.setdefault(node["id"], Deferred(where))
             self._decoded_externals[number] = self.decode(self._externals[number], f"externals[{number}]")
         return self._decoded_externals[number]
 
@@ -297,6 +316,8 @@ class Decoder:
         self._open.add(number)
         self._values[number] = self._decode_tagged(self._definitions[number], where)
         self._open.discard(number)
+        if number in self._deferred:
+            self._deferred.pop(number).give_way(self._values[number])
         return self._values[number]
 
 

@@ -25,11 +25,13 @@ from typing import Any
 import cloudpickle
 import numpy as np
 import tensorflow as tf
+import tf_keras as tfk
 from tf_keras import saving
 
-from keras_probckpt.errors import CheckpointError, UnrecordableError
+from keras_probckpt.errors import CheckpointError, MalformedRecipeError, UnrecordableError
 from keras_probckpt.recipe.code_uses import is_of_library
-from keras_probckpt.recipe.codec import BUILDER_ADVICE, TAG, Encoder, Kind, Node
+from keras_probckpt.recipe.codec import BUILDER_ADVICE, SAME, TAG, Decoder, Encoder, Kind, Node, field
+from keras_probckpt.recipe.construction import call
 from keras_probckpt.recipe.importing import import_name, is_importable
 from keras_probckpt.recipe.members import member
 from keras_probckpt.recipe.sources import remember_source, source_of
@@ -42,6 +44,7 @@ _REGISTERED_AS: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary(
 
 _TracedFunction = tf.__internal__.function.Function
 _NAMED = (type, types.FunctionType, types.BuiltinFunctionType, _TracedFunction)
+_BUILT = "built"
 _REFERABLE = (*_NAMED, types.MethodType, functools.partial)
 # Of Python's built-in classes the encoder knows what is a value; iterators and views belong to what they go through.
 _NOT_OF_STATE = frozenset({"tensorflow", "tf_keras", "tensorflow_probability", "keras", "keras_probckpt", "builtins"})
@@ -166,7 +169,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle is unty
             return None
         is_small = isinstance(obj, (np.ndarray, tf.Tensor)) and not is_large_array(obj)
         if not is_small and self._encoder.is_shared(obj):
-            return "external", self._encoder.add_external(obj, self._where)
+            number = self._encoder.add_external(obj, self._where)
+            self._encoder.externals[number] = _built(obj, self._encoder.externals[number], self._encoder)
+            return "external", number
         for index, known in enumerate(self._encoder.by_value):
             if known is obj and self._encoder.code[index]:
                 return "code", index
@@ -213,12 +218,37 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle is unty
             self._by_value_for_now.callback(cloudpickle.unregister_pickle_by_value, module)
 
 
+def _built(value: Any, node: Node, encoder: Encoder) -> Node:
+    """Let a layer that a function holds be built with it: a Lambda layer may make no variables when it is called."""
+    shape = getattr(value, "_build_input_shape", None)
+    is_new = isinstance(value, tfk.layers.Layer) and node[TAG] not in (SAME, _BUILT)
+    if not is_new or not value.built or not value.variables or shape is None:
+        return node
+    return {TAG: _BUILT, "object": node, "input_shape": encoder.encode(shape, "input_shape")}
+
+
+def _decode_built(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
+    layer = decoder.decode(field(node, "object", dict, where), where)
+    shape = decoder.decode(node.get("input_shape"), where)
+    if not isinstance(layer, tfk.layers.Layer):
+        raise MalformedRecipeError(where=where, problem=f"a {type(layer).__name__} is no layer to be built")
+    if not layer.built:
+        call(layer.build, [shape], {}, where)
+    return layer
+
+
 def pack(code: Sequence[bytes]) -> bytes | None:
     """Lay pickled functions out as the content of `code.pickle`; `None` if there are none."""
     return pickle.dumps(list(code)) if code else None
 
 
 REFERENCE_KINDS = (
+    Kind(
+        tag=_BUILT,
+        matches=lambda _value: False,  # Written around the node of a layer, where a function holds it.
+        encode=lambda _value, _encoder, _where: {},
+        decode=_decode_built,
+    ),
     Kind(
         tag="import",
         matches=is_referable,

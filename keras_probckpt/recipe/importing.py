@@ -76,7 +76,7 @@ def _find_spec(name: str, path: Any) -> importlib.machinery.ModuleSpec | None:
     for finder in sys.meta_path:
         find = getattr(finder, "find_spec", None)
         try:
-            spec = find(name, path) if find is not None else None
+            spec: importlib.machinery.ModuleSpec | None = find(name, path) if find is not None else None
         except Exception:  # noqa: BLE001 - a finder may be anybody's; one that fails here finds nothing elsewhere
             spec = None
         if spec is not None:

@@ -204,9 +204,10 @@ def _is_equal(one: Any, other: Any) -> bool:
 
 def _state_of(value: Any) -> dict[str, Any] | None:
     """Return the attributes of an object that is nothing but these; `None` where it may be more."""
-    if type(value).__reduce_ex__ is not object.__reduce_ex__ or type(value).__reduce__ is not object.__reduce__:
+    cls: Any = type(value)
+    if cls.__reduce_ex__ is not object.__reduce_ex__ or cls.__reduce__ is not object.__reduce__:
         return None
-    slots = [name for base in type(value).__mro__ for name in _names_of_slots(base)]
+    slots = [name for base in cls.__mro__ for name in _names_of_slots(base)]
     if not slots and not hasattr(value, "__dict__"):
         return None
     return {**{name: getattr(value, name, None) for name in slots}, **getattr(value, "__dict__", {})}

@@ -124,7 +124,7 @@ def _size_bytes(value: Any) -> int:
     if is_without_data(value):
         return 0
     if isinstance(value, tf.Tensor):
-        return int(value.shape.num_elements() or 0) * value.dtype.size
+        return int(value.shape.num_elements() or 0) * int(value.dtype.size)
     try:
         size = value.memory_usage().sum() if type(value).__name__ == "DataFrame" else getattr(value, "nbytes", 0)
     except Exception:  # noqa: BLE001 - users' objects may do anything when they are asked; this one is not measured

@@ -204,7 +204,7 @@ class FitResume:
             how += "; the logs of this epoch are those of its rest, for its metrics are others or not made yet"
         _logger.warning("In the data: %s.", how)
         if self._answered_batch is not None:
-            answer_next_step(self._model, self._model.get_metrics_result)
+            answer_next_step(self._model, self._last_logs)
         elif self._batch and fit.data_handler.inferred_steps is None:
             end_with_data(self._model, lambda: self._answer(fit.data_handler))
 
@@ -222,7 +222,12 @@ class FitResume:
 
     def _answer(self, data_handler: Any) -> Any:
         self._answered_batch = data_handler._current_step + data_handler.step_increment
-        return self._model.get_metrics_result()
+        return self._last_logs()
+
+    def _last_logs(self) -> Any:
+        """Give the logs of the last batch: what metrics gathered, or what a train step of the user's returned."""
+        results, logs = self._model.get_metrics_result(), dict(self._point.info.logs)
+        return logs if logs and logs.keys() != results.keys() else results
 
     def pass_over(self, batch: int) -> bool:
         """Pass over a batch that was not trained but only stands for the end of an epoch that was over.

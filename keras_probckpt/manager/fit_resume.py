@@ -124,9 +124,11 @@ class FitResume:
             variable.assign(rate)
         self._is_same_data = not changed.keys() & _DATA_SETTINGS
         self._say_what_changed(changed)
-        absent = put_back_callback_states(fit.callbacks, self._saved["callbacks"])
+        absent, ignored = self._put_back_callbacks(fit)
         if absent:
             _logger.warning("Of callbacks that are not in this fit, a state was saved: %s.", ", ".join(absent))
+        if ignored:
+            _logger.warning("Not put back, for it does not fit the callbacks of now: %s.", ", ".join(ignored))
         self._rates = learning_rates(self._model)
         self._model._train_counter.assign(self._saved["counter"])
         self._point.put_back_randomness(self._model, seed=self._seed)
@@ -218,7 +220,12 @@ class FitResume:
         fit = running_fit(self._model)
         for variable, rate in self._rates:
             variable.assign(rate)
-        put_back_callback_states(() if fit is None else fit.callbacks, self._saved["callbacks"])
+        if fit is not None:
+            self._put_back_callbacks(fit)
+
+    def _put_back_callbacks(self, fit: FitCall) -> tuple[list[str], list[str]]:
+        is_own = self._point.info.signature == "own"
+        return put_back_callback_states(fit.callbacks, self._saved["callbacks"], is_own=is_own)
 
     def _answer(self, data_handler: Any) -> Any:
         self._answered_batch = data_handler._current_step + data_handler.step_increment

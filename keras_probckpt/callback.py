@@ -236,7 +236,7 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         """Take what `__getstate__` gave."""
-        vars(self).update(state)
+        self.__dict__.update(state)
         self._prepare()
 
     @property

@@ -15,6 +15,7 @@ import tf_keras as tfk
 from keras_probckpt.errors import CheckpointNotFoundError
 from keras_probckpt.manager.labels import Labels
 from keras_probckpt.manager.live_state import LiveState, ModelValues
+from keras_probckpt.manager.loop_optimizers import LoopOptimizers
 from keras_probckpt.manager.rehearsal import Rehearsal
 from keras_probckpt.manager.resumption import ResumePoint, find_resume_point, find_source, resumable_checkpoints
 from keras_probckpt.manager.save_errors import OnSaveError, SaveErrors
@@ -65,6 +66,9 @@ class CheckpointManager:
         keep_every_n_epochs: Keep what was saved at the end of every n-th epoch.
         save_best_only: Save only what enters the best.
         save_weights_only: Leave out optimizer and training state. The recipe is recorded all the same.
+        optimizers: What trains the model where the model does not hold it, as in a loop whose optimizer is a local
+            variable: an optimizer of tf_keras, a list of them, or a dict by name. `resume` puts their state back; those
+            of a dict are told by their names, those of a list by their places.
         builder: A function that builds the model, recorded in place of its layers.
         builder_kwargs: The keyword arguments `builder` was called with.
         rehearse: Whether to try the first checkpoint, as for `ProbCheckpoint`.
@@ -77,6 +81,7 @@ class CheckpointManager:
 
     Raises:
         UnsupportedModelError: If `model` is not a tf_keras model.
+        TypeError: If `optimizers` are not tf_keras optimizers.
 
     Example:
         >>> with CheckpointManager(model, "runs/loop", monitor="nll") as manager:
@@ -104,6 +109,7 @@ class CheckpointManager:
         keep_every_n_epochs: int | None = None,
         save_best_only: bool = False,
         save_weights_only: bool = False,
+        optimizers: Any = None,
         builder: Callable[..., tfk.Model] | None = None,
         builder_kwargs: Mapping[str, Any] | None = None,
         rehearse: bool | None = None,
@@ -114,6 +120,7 @@ class CheckpointManager:
     ) -> None:
         require_tf_keras_model(model)
         self.model = model
+        self._loop = LoopOptimizers(optimizers)
         require_plain_parents(pathlib.Path(directory).parts)
         given = pathlib.Path(directory).absolute()
         template = given.name if is_template(given.name) else None
@@ -225,6 +232,7 @@ class CheckpointManager:
             ValueError: If `step` is less than that of the last save: the newest would not be the latest.
             KeyError: If the directory's template asks for a metric that there is not.
         """
+        self._loop.watch(self.model)
         position = None if data_iterator is None else state_of_iterator(data_iterator, is_exact=False)
         if data_iterator is not None and position is None:
             _logger.warning("This data iterator has no position that can be saved: resume begins the data anew.")
@@ -330,6 +338,7 @@ class CheckpointManager:
         Raises:
             CheckpointNotFoundError: If none has a finite score.
         """
+        self._loop.note(self.model)
         self.wait_until_finished()
         best = self.best
         if best is None:
@@ -368,6 +377,7 @@ class CheckpointManager:
         point = self.find_resume_point(path)
         if point is None:
             return None
+        self._loop.note(self.model)
         self.put_back(point)
         point.put_back_randomness(self.model)
         position = point.read_data_position()

@@ -124,9 +124,11 @@ class FitResume:
             variable.assign(rate)
         self._is_same_data = not changed.keys() & _DATA_SETTINGS
         self._say_what_changed(changed)
-        absent = put_back_callback_states(fit.callbacks, self._saved["callbacks"])
+        absent, ignored = self._put_back_callbacks(fit)
         if absent:
             _logger.warning("Of callbacks that are not in this fit, a state was saved: %s.", ", ".join(absent))
+        if ignored:
+            _logger.warning("Not put back, for it does not fit the callbacks of now: %s.", ", ".join(ignored))
         self._rates = learning_rates(self._model)
         self._model._train_counter.assign(self._saved["counter"])
         self._point.put_back_randomness(self._model, seed=self._seed)
@@ -204,7 +206,7 @@ class FitResume:
             how += "; the logs of this epoch are those of its rest, for its metrics are others or not made yet"
         _logger.warning("In the data: %s.", how)
         if self._answered_batch is not None:
-            answer_next_step(self._model, self._model.get_metrics_result)
+            answer_next_step(self._model, self._last_logs)
         elif self._batch and fit.data_handler.inferred_steps is None:
             end_with_data(self._model, lambda: self._answer(fit.data_handler))
 
@@ -218,11 +220,21 @@ class FitResume:
         fit = running_fit(self._model)
         for variable, rate in self._rates:
             variable.assign(rate)
-        put_back_callback_states(() if fit is None else fit.callbacks, self._saved["callbacks"])
+        if fit is not None:
+            self._put_back_callbacks(fit)
+
+    def _put_back_callbacks(self, fit: FitCall) -> tuple[list[str], list[str]]:
+        is_own = self._point.info.signature == "own"
+        return put_back_callback_states(fit.callbacks, self._saved["callbacks"], is_own=is_own)
 
     def _answer(self, data_handler: Any) -> Any:
         self._answered_batch = data_handler._current_step + data_handler.step_increment
-        return self._model.get_metrics_result()
+        return self._last_logs()
+
+    def _last_logs(self) -> Any:
+        """Give the logs of the last batch: what metrics gathered, or what a train step of the user's returned."""
+        results, logs = self._model.get_metrics_result(), dict(self._point.info.logs)
+        return logs if logs and logs.keys() != results.keys() else results
 
     def pass_over(self, batch: int) -> bool:
         """Pass over a batch that was not trained but only stands for the end of an epoch that was over.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tf_keras as tfk
@@ -12,6 +13,7 @@ from keras_probckpt.manager.checkpoint_manager import CheckpointManager
 from keras_probckpt.manager.fit_resume import FitResume
 from keras_probckpt.manager.resumption import ResumePoint
 from keras_probckpt.recipe.data import copy_data
+from keras_probckpt.training.callback_places import Baseline
 from keras_probckpt.training.callback_state import callback_states
 from keras_probckpt.training.data_position import OrderOfSequence, is_of_arrays, is_sequence, state_of_iterator
 from keras_probckpt.training.epoch_metrics import metric_values
@@ -57,6 +59,8 @@ class FitState:
         self._after_others = _AfterOthers()
         self._waits_for_others = False
         self._resume: FitResume | None = None
+        self._baseline: Baseline | None = None
+        self._has_warned = False
         self._has_batches: Callable[[], bool] = lambda: True
         self._order: OrderOfSequence | None = None
 
@@ -94,6 +98,8 @@ class FitState:
         self, model: tfk.Model, manager: CheckpointManager, point: ResumePoint | None, first: int
     ) -> tuple[int, int]:
         self._waits_for_others = self._is_resumable and add_callback(model, self._after_others)
+        running = running_fit(model)
+        self._baseline = None if running is None else Baseline(running.callbacks, model)
         begin = self._put_back(model, manager, point, first)
         fit = running_fit(model)
         if self._is_resumable and fit is not None and is_sequence(fit.data_handler):
@@ -233,7 +239,9 @@ class FitState:
         fit = running_fit(model)
         if fit is None:
             return lambda: {"fit": {**known, "callbacks": {}}, "is_exact": is_exact}, None
-        states = callback_states(fit.callbacks, copy=_copy)
+        unwritable: list[str] = []
+        states = callback_states(fit.callbacks, copy=_copy, baseline=self._baseline, unwritable=unwritable)
+        self._warn_of_unwritable(unwritable)
         known["metrics"] = {} if batch is None else self._metrics_of_epoch or metric_values(model)
         data, position = self._position(fit, counter, epoch=epoch, batch=batch)
         return lambda: {"fit": {**known, "callbacks": states(), "data": data()}, "is_exact": is_exact}, position
@@ -241,6 +249,15 @@ class FitState:
     def _model_numbers(self) -> list[int]:
         """Tell for each fit, in order, which of the models of this process it trained: the first is 0."""
         return [self._models.index(model) for model in self._models]
+
+    def _warn_of_unwritable(self, places: Sequence[str]) -> None:
+        if places and self._is_resumable and not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"A resumed training begins anew with what callbacks keep and is no data: {', '.join(places)}. "
+                "Give the callback get_state and set_state, or let it keep numbers, texts, arrays and lists of them.",
+                stacklevel=6,
+            )
 
     def _position(
         self, fit: FitCall, counter: int, *, epoch: int, batch: int | None

@@ -25,10 +25,12 @@ from keras_probckpt.recipe.process_settings import process_settings
 from keras_probckpt.recipe.probe import Probe, Trace, probe_of, trace_call
 from keras_probckpt.storage.contents import CheckpointReader, Contents
 from keras_probckpt.training.assignment import (
+    Arrays,
     build_optimizers,
     find_thawed,
     finish_preprocessing,
     is_slot_of,
+    match_trackers,
     put_back,
     require_fit,
 )
@@ -46,7 +48,10 @@ from keras_probckpt.training.used import used_variables
 from keras_probckpt.training.variables import (
     ModelVariables,
     find_layers,
+    find_optimizers,
     find_variables,
+    given_optimizers,
+    is_of_given_optimizer,
     with_recipe_variables,
 )
 
@@ -350,7 +355,7 @@ class LiveState:
         described = self._describe(model)
         put_back({**described.variables.model, **described.hidden}, values.arrays, path="the values kept in memory")
 
-    def put_back(
+    def put_back(  # noqa: PLR0913 - what to put back, and how much of it
         self,
         model: tfk.Model,
         reader: CheckpointReader,
@@ -377,10 +382,11 @@ class LiveState:
         """
         # All of it is read and compared before any of it is assigned: trouble must not leave half a restore.
         saved, path = reader.read_model(), str(reader.info.path)
-        optimizer = None if is_weights_only else reader.read_optimizer()
+        optimizer = None if is_weights_only else _of_present_optimizers(model, reader.read_optimizer(), path)
         recipe = recipe_of(reader, Request())
         make_variables(model, recipe, saved)
-        variables = with_hidden_variables(self._describe(model).variables, model, saved).model
+        found = self._describe(model).variables
+        variables, saved = match_trackers(found, with_hidden_variables(found, model, saved).model, saved)
         slots: Mapping[str, tf.Variable] = {}
         require_fit(variables, saved, path=path)
         if compares_layers:
@@ -403,7 +409,33 @@ class LiveState:
         thawed = find_thawed(model, frozen)
         build_optimizers(model, saved, thawed=thawed.values())
         found = find_variables(model).optimizers
-        return {path: slot for path, slot in found.items() if path in saved or not is_slot_of(path, thawed)}
+        prefixes = [f"{path}/" for path in given_optimizers(model)]
+        new = tuple(prefix for prefix in prefixes if not any(name.startswith(prefix) for name in saved))
+        return {
+            path: slot
+            for path, slot in found.items()
+            if path in saved or not (is_slot_of(path, thawed) or path.startswith(new))
+        }
+
+
+def _of_present_optimizers(model: tfk.Model, saved: Arrays | None, path: str) -> Arrays | None:
+    """Leave out what was saved of optimizers that were given by name then and are not now; name those that differ."""
+    if saved is None:
+        return None
+    then = {"/".join(name.split("/")[:2]) for name in saved if is_of_given_optimizer(name)}
+    now = {item for item in given_optimizers(model) if item in find_optimizers(model)}
+    if then != now:
+        names = ", ".join(sorted(name.partition("/")[2] for name in then)) or "none"
+        given = ", ".join(sorted(name.partition("/")[2] for name in now)) or "none"
+        _logger.warning(
+            "%s has the state of these optimizers= of a loop: %s. Given now: %s. What is not among both begins anew.",
+            *(path, names, given),
+        )
+    return {
+        name: array
+        for name, array in saved.items()
+        if not is_of_given_optimizer(name) or "/".join(name.split("/")[:2]) in now
+    }
 
 
 def _log_attributes(changed: Sequence[str], path: str) -> None:

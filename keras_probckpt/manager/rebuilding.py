@@ -21,9 +21,22 @@ from keras_probckpt.recipe.document import RecipeReader
 from keras_probckpt.recipe.trust import Trust
 from keras_probckpt.storage.contents import CheckpointReader
 from keras_probckpt.training.allowance import allowance_for, variables_within
-from keras_probckpt.training.assignment import Specs, build_optimizers, finish_preprocessing, put_back
+from keras_probckpt.training.assignment import (
+    Specs,
+    build_optimizers,
+    finish_preprocessing,
+    match_trackers,
+    put_back,
+)
 from keras_probckpt.training.hidden import find_located, is_hidden_path, locate_layers, with_hidden_variables
-from keras_probckpt.training.variables import find_layers, find_variables, is_tracked_path, with_recipe_variables
+from keras_probckpt.training.process_settings import seeded_if_needed
+from keras_probckpt.training.variables import (
+    find_layers,
+    find_variables,
+    is_of_given_optimizer,
+    is_tracked_path,
+    with_recipe_variables,
+)
 
 __all__ = ["Request", "load", "make_variables", "needs", "place", "rebuild", "recipe_of", "require_output", "saved_variables"]
 
@@ -43,6 +56,7 @@ class Request:
     verify_outputs: bool = True
 
 
+@seeded_if_needed()
 def load(reader: CheckpointReader, request: Request) -> tfk.Model:
     """Rebuild the model of a checkpoint and put the saved values into it.
 
@@ -198,12 +212,13 @@ def place(  # noqa: PLR0913 - what to place, and the two things that a rehearsal
     """
     found, paths = with_recipe_variables(find_variables(model), recipe.variables)
     recipe.check_variables(dict(zip(sorted(recipe.variables), paths, strict=True)))
-    variables = with_hidden_variables(found, model, saved).model
+    variables, saved = match_trackers(found, with_hidden_variables(found, model, saved).model, saved)
     # What only the loss or the recorded constructor reached is of no use where neither was made.
     result = put(variables, {name: array for name, array in saved.items() if name in variables or is_needed(name)})
     if optimizer is not None:
-        build(model, optimizer)
-        put(find_variables(model).optimizers, optimizer)
+        own = {name: array for name, array in optimizer.items() if not is_of_given_optimizer(name)}
+        build(model, own)
+        put(find_variables(model).optimizers, own)
     return result
 
 

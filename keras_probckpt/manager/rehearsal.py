@@ -138,7 +138,8 @@ def _outputs_of(model: tfk.Model, reader: CheckpointReader) -> tuple[Outputs, st
     """Return what the live model returns, and empty; or nothing, and why."""
     try:
         signatures = recipe_of(reader, Request(trusted=True)).signatures
-        outputs = fixed_outputs(find_layers(model), signatures)
+        with tf.device("CPU"):  # As in the new process.
+            outputs = fixed_outputs(find_layers(model), signatures)
     except Exception as error:  # noqa: BLE001 - a model may be called in ways that no graph holds; it is trained on
         return {}, f"calling it fails with {type(error).__name__}: {error}"
     return outputs, "" if outputs else "neither it nor a part of it was called with tensors"

@@ -12,7 +12,6 @@ import tempfile
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from keras_probckpt.errors import RehearsalError
 from keras_probckpt.format.tensors import decode_tensors, encode_tensors
@@ -23,6 +22,7 @@ from keras_probckpt.storage.contents import CheckpointReader
 from keras_probckpt.storage.filesystem import LocalFileSystem
 from keras_probckpt.storage.keys import load_keys
 from keras_probckpt.storage.store import CheckpointStore
+from keras_probckpt.training.process_settings import make_settings, process_settings, seeded_if_needed
 from keras_probckpt.training.variables import find_layers
 
 __all__ = ["answer", "restore_in_second_process"]
@@ -46,7 +46,7 @@ class _Question:
     directory: str
     wants_outputs: bool
     module_paths: list[str]
-    intra_op_threads: int
+    settings: dict[str, Any]
 
 
 def restore_in_second_process(
@@ -71,7 +71,7 @@ def restore_in_second_process(
             directory=name,
             wants_outputs=wants_outputs,
             module_paths=sys.path,
-            intra_op_threads=tf.config.threading.get_intra_op_parallelism_threads(),
+            settings=process_settings(),
         )
         problem = _run(question, timeout_seconds)
         directory = pathlib.Path(name)
@@ -107,13 +107,12 @@ def answer() -> None:
     """Do in the new process what it was asked on its command line."""
     question = _Question(**json.loads(sys.argv[1]))
     sys.path[:] = question.module_paths
-    # Another number of threads may sum in another order.
-    tf.config.threading.set_intra_op_parallelism_threads(question.intra_op_threads)
+    make_settings(question.settings)
     location = resolve(question.path)
     store = CheckpointStore(LocalFileSystem(location.directory), keys=load_keys())
     reader = CheckpointReader(store, store.open(pathlib.Path(question.path).name))
     recipe = recipe_of(reader, Request())
-    with recipe.policy():
+    with recipe.policy(), seeded_if_needed():
         model = load(reader, Request())
         outputs = fixed_outputs(find_layers(model), recipe.signatures) if question.wants_outputs else {}
     if question.wants_outputs:

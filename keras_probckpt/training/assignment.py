@@ -7,6 +7,7 @@ it did not allocate, so the first update moves the variable to memory of TensorF
 from __future__ import annotations
 
 import contextlib
+import logging
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ import tensorflow as tf
 import tf_keras as tfk
 
 from keras_probckpt.errors import VariableMismatchError
-from keras_probckpt.training.variables import find_layers, find_optimizers, find_variables
+from keras_probckpt.training.variables import ModelVariables, find_layers, find_optimizers, find_variables
 
 __all__ = [
     "Arrays",
@@ -26,6 +27,7 @@ __all__ = [
     "find_thawed",
     "finish_preprocessing",
     "is_slot_of",
+    "match_trackers",
     "put_back",
     "require_fit",
 ]
@@ -33,6 +35,8 @@ __all__ = [
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]
 # Arrays, or what has only their shapes and dtypes.
 Specs = Mapping[str, "np.ndarray[Any, Any] | tf.TensorSpec"]
+
+_logger = logging.getLogger("keras_probckpt")
 
 # What TensorFlow's vectorized kernels take for granted of a tensor's memory; it adopts any, and crashes later.
 _ALIGNMENT_BYTES = 64
@@ -75,6 +79,27 @@ def put_back(
         if name in variables and (mismatch is None or _fits(variables[name], array)):
             variables[name].assign(_adopted(array), read_value=False)
     return mismatch is None
+
+
+def match_trackers(
+    found: ModelVariables, variables: Mapping[str, tf.Variable], saved: Specs
+) -> tuple[dict[str, tf.Variable], Specs]:
+    """Leave out of the metrics that a model holds what is not among both: variables, and saved values.
+
+    Checkpoints of older releases have none of them; and there are metrics that make theirs at their first update.
+
+    Args:
+        found: The variables of the model.
+        variables: Variables by path.
+        saved: Their saved values, or shapes and dtypes.
+    """
+    lost = [path for path in saved if path not in variables and found.is_of_tracker(path)]
+    if lost:
+        _logger.warning("Metrics that are not built yet begin anew: %s.", ", ".join(lost))
+    return (
+        {path: item for path, item in variables.items() if path in saved or not found.is_of_tracker(path)},
+        {path: saved[path] for path in saved if path not in lost} if lost else saved,
+    )
 
 
 def require_fit(variables: Mapping[str, tf.Variable], saved: Specs, *, path: str) -> None:

@@ -1,18 +1,29 @@
 """What the callbacks of a training know, taken and put back.
 
 A callback with `get_state` and `set_state` is asked for its state. Of tf_keras's own, the attributes that change while
-training are known by name. What a callback knows besides is its own.
+training are known by name. Of all others, what they keep is found as `callback_places` says.
 """
 
 from __future__ import annotations
 
 import csv
+import functools
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as tfk
+
+from keras_probckpt.errors import UnrecordableError
+from keras_probckpt.training.callback_places import (
+    Baseline,
+    Place,
+    assigned_names,
+    find_places,
+    put_value,
+)
 
 __all__ = ["callback_names", "callback_states", "drop_repeated_rows", "put_back_callback_states", "state_attributes"]
 
@@ -28,6 +39,15 @@ _ATTRIBUTES: tuple[tuple[type, tuple[str, ...]], ...] = (
     (tfk.callbacks.History, ("history", "epoch")),
     (tfk.callbacks.CSVLogger, ("keys",)),
 )
+# Of what kind those are that are no numbers: `put_value` puts nothing else there.
+_PLACEHOLDERS: Mapping[str, Any] = {
+    **dict.fromkeys(
+        ("wait", "stopped_epoch", "best_epoch", "cooldown_counter", "epochs_since_last_save", "_last_batch_seen"), 0
+    ),
+    **dict.fromkeys(("_batches_seen_since_last_saving", "_global_train_batch", "_previous_epoch_iterations"), 0),
+    "best": 0.0,
+    "epoch": (),
+}
 
 
 def state_attributes(callback: tfk.callbacks.Callback) -> tuple[str, ...]:
@@ -45,13 +65,22 @@ def callback_names(callbacks: Sequence[tfk.callbacks.Callback]) -> Iterator[tupl
 
 
 def callback_states(
-    callbacks: Sequence[tfk.callbacks.Callback], *, copy: Callable[[Any, str], Any] = lambda state, _: state
+    callbacks: Sequence[tfk.callbacks.Callback],
+    *,
+    copy: Callable[[Any, str], Any] = lambda state, _: state,
+    baseline: Baseline | None = None,
+    unwritable: list[str] | None = None,
 ) -> Callable[[], dict[str, Any]]:
-    """Take what callbacks know, in time that does not depend on how long they have been gathering it.
+    """Take what callbacks know.
+
+    Of tf_keras's own it takes a time that does not depend on how long they have been gathering it.
 
     Args:
         callbacks: The callbacks.
-        copy: Copies what a callback gives of its own, with its name, for it may go on changing that.
+        copy: Copies what a callback gives or keeps of its own, with its name, for it may go on changing that; raises
+            `UnrecordableError` for what is no data.
+        baseline: What they kept as the training began; None takes only what Keras's own know and `get_state` gives.
+        unwritable: Takes the names of what they keep and cannot be written.
 
     Returns:
         Gives what they knew, by name, whenever it is called.
@@ -66,9 +95,44 @@ def callback_states(
             state = copy(callback.get_state(), name)
             if state is not None:
                 own[name] = state
-        elif attributes := [key for key in state_attributes(callback) if hasattr(callback, key)]:
-            kept[name] = _kept({key: getattr(callback, key) for key in attributes})
-    return lambda: {**own, **{name: give() for name, give in kept.items()}}
+            continue
+        attributes = {key: getattr(callback, key) for key in state_attributes(callback) if hasattr(callback, key)}
+        if attributes:
+            kept[name] = _kept(attributes)
+        if baseline is not None:
+            own[name] = _own_values(name, callback, baseline, copy, [] if unwritable is None else unwritable)
+    names = [name for name, _ in callback_names(callbacks)]
+
+    def give() -> dict[str, Any]:
+        found = {name: _merged(kept[name]() if name in kept else None, own.get(name)) for name in names}
+        return {name: state for name, state in found.items() if state is not None}
+
+    return give
+
+
+def _merged(kept: dict[str, Any] | None, own: Any) -> Any:
+    if kept is None:
+        return own if own != {} or not isinstance(own, dict) else None
+    return {**kept, **(own or {})}
+
+
+def _own_values(
+    name: str,
+    callback: tfk.callbacks.Callback,
+    baseline: Baseline,
+    copy: Callable[[Any, str], Any],
+    unwritable: list[str],
+) -> dict[str, Any]:
+    places, others = baseline.changed(callback)
+    unwritable += [f"{name}.{path}" for path in others]
+    found = {}
+    for place in places:
+        data = place.data
+        try:
+            found[place.path] = data if isinstance(place.value, tf.Variable) else copy(data, f"{name}.{place.path}")
+        except UnrecordableError:
+            unwritable.append(f"{name}.{place.path} ({type(place.value).__qualname__})")
+    return found
 
 
 def _kept(value: Any) -> Callable[[], Any]:
@@ -86,27 +150,58 @@ def _has_own_state(callback: tfk.callbacks.Callback) -> bool:
     return callable(getattr(callback, "get_state", None)) and callable(getattr(callback, "set_state", None))
 
 
-def put_back_callback_states(callbacks: Sequence[tfk.callbacks.Callback], states: Mapping[str, Any]) -> list[str]:
+def put_back_callback_states(
+    callbacks: Sequence[tfk.callbacks.Callback], states: Mapping[str, Any], *, is_own: bool = True
+) -> tuple[list[str], list[str]]:
     """Put back what callbacks knew.
+
+    What is set, and what kind of value it may be, follows from our code and the live callbacks: a state can neither
+    name another attribute nor change a function or a path.
 
     Args:
         callbacks: Callbacks whose `on_train_begin` is over.
         states: What `callback_states` gives.
+        is_own: Whether the states were written by the reader. Of a stranger's, no texts are put back.
 
     Returns:
-        Names of the callbacks that a state was taken of, and that are not there now.
+        Names of the callbacks that a state was taken of, and that are not there now; and what was not put back of
+        others.
     """
-    present = dict(callback_names(callbacks))
+    present, ignored = dict(callback_names(callbacks)), []
     for name, state in states.items():
         callback = present.get(name)
         if callback is None:
             continue
         if _has_own_state(callback):
             callback.set_state(state)
-            continue
-        for attribute, value in state.items():
-            setattr(callback, attribute, value)
-    return [name for name in states if name not in present]
+        elif isinstance(state, Mapping):
+            ignored += [f"{name}.{path}" for path in _put_back(callback, state, is_own=is_own)]
+        else:
+            ignored.append(name)
+    return [name for name in states if name not in present], ignored
+
+
+def _put_back(callback: tfk.callbacks.Callback, state: Mapping[str, Any], *, is_own: bool) -> list[str]:
+    of_keras, assigned = set(state_attributes(callback)), assigned_names(type(callback))
+    places = {place.path: place for place in find_places(callback, known=frozenset())[0]}
+    ignored = []
+    for path, value in state.items():
+        place = places.get(path)
+        if path in of_keras or (place is None and path in assigned and path not in vars(callback)):
+            # Keras replaces what it keeps; what a class only assigns later is not there yet.
+            place = Place(path, _PLACEHOLDERS.get(path), functools.partial(setattr, callback, path))
+        is_text = path not in of_keras and _holds_text(value)
+        if place is None or (is_text and not is_own) or not put_value(place, value):
+            ignored.append(str(path))
+    return ignored
+
+
+def _holds_text(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_holds_text, value.values()))
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return any(map(_holds_text, value))
+    return isinstance(value, (str, bytes)) or (isinstance(value, np.ndarray) and value.dtype.kind in "US")
 
 
 def drop_repeated_rows(callbacks: Sequence[tfk.callbacks.Callback], *, first_epoch: int) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -23,7 +24,10 @@ __all__ = [
     "find_layers",
     "find_optimizers",
     "find_variables",
+    "given_optimizers",
+    "is_of_given_optimizer",
     "is_tracked_path",
+    "note_optimizers",
     "unwrapped",
     "with_recipe_variables",
 ]
@@ -41,6 +45,10 @@ _PARTS_BY_GRAPH = "_single_sample_distributions"
 # No path of a tracked variable begins so: in a name, `_escaped` writes "~" as "~0".
 _RECIPE_PREFIX = "recipe~/"
 HIDDEN_PREFIX = "hidden~/"
+GIVEN_PREFIX = "optimizers~/"
+
+# Optimizers that a loop of the user's keeps in variables of its own, by the model that they train and by name.
+_GIVEN: weakref.WeakKeyDictionary[tfk.Model, Mapping[str, Any]] = weakref.WeakKeyDictionary()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,10 +58,16 @@ class ModelVariables:
     Attributes:
         model: Variables of layers, and those the model holds itself, by path.
         optimizers: Variables of its optimizers, by path; the path of a slot ends in that of its model variable.
+        trackers: Paths of the metrics that the model or a layer holds itself, whose variables are among the model's.
     """
 
     model: Mapping[str, tf.Variable]
     optimizers: Mapping[str, tf.Variable]
+    trackers: tuple[str, ...] = ()
+
+    def is_of_tracker(self, path: str) -> bool:
+        """Whether a path is that of a variable of such a metric."""
+        return any(path.startswith(f"{tracker}/") for tracker in self.trackers)
 
 
 def find_variables(model: tfk.Model, *, parents: list[Any] | None = None) -> ModelVariables:
@@ -65,26 +79,56 @@ def find_variables(model: tfk.Model, *, parents: list[Any] | None = None) -> Mod
     """
     own: dict[str, tf.Variable] = {}
     optimizers: dict[str, Any] = {}
-    for path, item in _walk(model, stops=_holds_no_model_variables, parents=parents):
+    trackers: list[str] = []
+    for path, item in _walk(model, stops=_holds_no_children, parents=parents):
         if isinstance(item, tf.Variable):
             own[path] = item
+        elif isinstance(item, tfk.metrics.Metric):
+            trackers.append(path)
         elif isinstance(item, OPTIMIZERS):
             optimizers[path] = item
+    optimizers = _with_given(model, optimizers)
     state: dict[str, tf.Variable] = {}
     for path, optimizer in optimizers.items():
         state.update(_optimizer_variables(optimizer, path, model=own, parents=parents))
-    return ModelVariables(own, state)
+    return ModelVariables(own, state, tuple(trackers))
 
 
 def find_optimizers(model: tfk.Model) -> dict[str, Any]:
-    """Find the optimizers of a model by path: `optimizer`, and those that are attributes of their own."""
-    found = _walk(model, stops=_holds_no_model_variables)
-    return {path: item for path, item in found if isinstance(item, OPTIMIZERS)}
+    """Find the optimizers of a model by path: `optimizer`, those that are attributes, and those noted of it."""
+    found = _walk(model, stops=_holds_no_layers)
+    return _with_given(model, {path: item for path, item in found if isinstance(item, OPTIMIZERS)})
+
+
+def note_optimizers(model: tfk.Model, optimizers: Mapping[str, Any]) -> None:
+    """Note that optimizers train a model that does not lead to them; their names are part of their paths.
+
+    Args:
+        model: The model.
+        optimizers: Its optimizers, by name.
+    """
+    _GIVEN[model] = {f"{GIVEN_PREFIX}{_escaped(name)}": optimizer for name, optimizer in optimizers.items()}
+
+
+def given_optimizers(model: tfk.Model) -> Mapping[str, Any]:
+    """Return the optimizers that were noted of a model, by path."""
+    return _GIVEN.get(model, {})
+
+
+def is_of_given_optimizer(path: str) -> bool:
+    """Whether a path is that of a variable of an optimizer to which no model leads."""
+    return path.startswith(GIVEN_PREFIX)
+
+
+def _with_given(model: tfk.Model, found: Mapping[str, Any]) -> dict[str, Any]:
+    known = {id(optimizer) for optimizer in found.values()}
+    given = given_optimizers(model)
+    return {**found, **{path: item for path, item in given.items() if id(item) not in known}}
 
 
 def find_layers(model: tfk.Model) -> dict[str, tfk.layers.Layer]:
     """Find the layers of a model by path, parents before their children; the model itself is at the path `""`."""
-    found = _walk(model, stops=_holds_no_model_variables)
+    found = _walk(model, stops=_holds_no_layers)
     return {"": model, **{path: item for path, item in found if isinstance(item, tfk.layers.Layer)}}
 
 
@@ -110,7 +154,11 @@ def with_recipe_variables(
     return dataclasses.replace(found, model=model), list(paths.values())
 
 
-def _holds_no_model_variables(item: Any) -> bool:
+def _holds_no_children(item: Any) -> bool:
+    return isinstance(item, (tf.Variable, *OPTIMIZERS))
+
+
+def _holds_no_layers(item: Any) -> bool:
     return isinstance(item, (tf.Variable, *OPTIMIZERS, tfk.metrics.Metric))
 
 

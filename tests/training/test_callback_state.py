@@ -43,7 +43,7 @@ def test_each_gets_its_own_state_back() -> None:
     states = callback_states([Own(1), tfk.callbacks.Callback(), Own(2)])()
     now = [Own(), Own(), tfk.callbacks.Callback()]
 
-    absent = put_back_callback_states(now, states)
+    absent, _ = put_back_callback_states(now, states)
 
     assert states == {"Own": {"value": 1}, "Own-2": {"value": 2}}
     assert [callback.value for callback in now[:2]] == [1, 2]
@@ -55,7 +55,7 @@ def test_a_state_without_its_callback_is_named() -> None:
     states = callback_states([Own(1), Own(2)])()
     (now,) = callbacks = [Own()]
 
-    assert put_back_callback_states(callbacks, states) == ["Own-2"]
+    assert put_back_callback_states(callbacks, states) == (["Own-2"], [])
     assert now.value == 1
 
 

@@ -172,7 +172,44 @@ def test_a_model_built_twice_has_the_same_paths(make: Callable[[], tfk.Model]) -
     ]
 
 
-def test_metrics_are_no_variables_of_the_model() -> None:
+class Measured(tfk.Model):  # type: ignore[misc] # tf_keras is untyped
+    """Holds metrics itself: one that it updates, one that it is compiled with, and some in containers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = layers.Dense(1)
+        self.tracker = tfk.metrics.Mean()
+        self.compiled = tfk.metrics.MeanSquaredError()
+        self.more = [{"sum": tfk.metrics.Sum()}]
+
+    def call(self, inputs: Any) -> Any:
+        """Apply the layer."""
+        return self.dense(inputs)
+
+
+def test_metrics_that_a_model_holds_are_variables_of_it() -> None:
+    """They are among its weights; those that only `compile` made are not."""
+    model = Measured()
+    model.compile("sgd", loss="mse", metrics=["mae", model.compiled])
+    model.fit(X, Y, verbose=0)
+
+    found = find_variables(model)
+
+    assert sorted(found.model) == [
+        "compiled/count",
+        "compiled/total",
+        "dense/bias",
+        "dense/kernel",
+        "more/0/sum/total",
+        "tracker/count",
+        "tracker/total",
+    ]
+    assert {id(weight) for weight in model.weights} <= {id(variable) for variable in found.model.values()}
+    assert sorted(found.trackers) == ["compiled", "more/0/sum", "tracker"]
+    assert [path for path in sorted(found.model) if not found.is_of_tracker(path)] == ["dense/bias", "dense/kernel"]
+
+
+def test_metrics_of_compile_are_no_variables_of_the_model() -> None:
     """They start anew in each epoch."""
     model = tfk.Sequential([layers.Dense(1, input_shape=(2,))])
     model.compile("sgd", loss="mse", metrics=["mae"])

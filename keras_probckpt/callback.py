@@ -29,7 +29,7 @@ from keras_probckpt.policy.schedule import Progress, after_batch, after_epoch, s
 from keras_probckpt.policy.selection import Candidate, selection_for
 from keras_probckpt.recipe.document import require_tf_keras_model
 from keras_probckpt.records import CheckpointInfo
-from keras_probckpt.training.fit_call import batch_hooks_of, call_if_interrupted, running_fit
+from keras_probckpt.training.fit_call import batch_hooks_of, call_if_interrupted, fit_watch, running_fit
 
 __all__ = ["ProbCheckpoint"]
 
@@ -277,6 +277,7 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
             self._manager = CheckpointManager(self.model, self.filepath, **self._manager_arguments)
         manager = self._manager
         manager.model = self.model
+        manager.keep_while(fit_watch(self.model))
         point = None
         if self._resume is not False:
             source = None if self._resume is True else self._resume

@@ -186,6 +186,10 @@ class CheckpointManager:
         self._surface_failures(raises=False)  # Those of an earlier training, which another error ended.
         self._number_run()
 
+    def keep_while(self, is_running: Callable[[], bool]) -> None:
+        """Let no other callback or manager of this thread take the directory over while a function says so."""
+        self._writer.is_running = is_running
+
     def _number_run(self) -> None:
         if not self._labels.run_number:
             self._labels.settle_run_number(self._writer.store.scan(), directory=self.directory)

@@ -68,11 +68,12 @@ def discard(filesystem: FileSystem, name: str) -> None:
         delete_hidden(filesystem, hide(filesystem, [name]))
 
 
-def put_back_displaced(filesystem: FileSystem, *, keys: KeyRing) -> None:
+def put_back_displaced(filesystem: FileSystem, *, keys: KeyRing, is_alone: bool) -> None:
     """Give what a dead writer moved aside its name again, where the new one never got it: the latest, if several."""
     names = filesystem.list_names()
     for name, candidates in displaced_names(names).items():
-        if name in names or any(_has_live_writer(candidate) for candidate in candidates):
+        has_live_writer = not is_alone and any(map(_has_live_writer, candidates))
+        if name in names or has_live_writer:
             continue
         source = _latest(filesystem, candidates, keys=keys)
         if source is not None:
@@ -80,15 +81,17 @@ def put_back_displaced(filesystem: FileSystem, *, keys: KeyRing) -> None:
             filesystem.rename(source, name)
 
 
-def stale_names(filesystem: FileSystem) -> list[str]:
+def stale_names(filesystem: FileSystem, *, is_alone: bool) -> list[str]:
     """Find the hidden directories that nothing needs: their writer is dead, and all they hold is ours."""
     names = filesystem.list_names()
-    return [name for name in sorted(names) if _is_stale(filesystem, name)]
+    return [name for name in sorted(names) if _is_stale(filesystem, name, is_alone=is_alone)]
 
 
-def _is_stale(filesystem: FileSystem, name: str) -> bool:
+def _is_stale(filesystem: FileSystem, name: str, *, is_alone: bool) -> bool:
     hidden = parse_hidden_name(name)
-    if hidden is None or hidden.has_live_writer() or not holds_only_files_of_ours(filesystem, name):
+    if hidden is None or not holds_only_files_of_ours(filesystem, name):
+        return False
+    if not is_alone and hidden.has_live_writer():
         return False
     return hidden.role != "replaced" or _has_manifest(filesystem, hidden.name)
 

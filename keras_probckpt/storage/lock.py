@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from keras_probckpt.errors import CheckpointWriteError, RunLockedError
 from keras_probckpt.format import strict_json
+from keras_probckpt.shown import shown
 from keras_probckpt.storage.filesystem import make_directories
 from keras_probckpt.storage.process import PROCESS_TOKEN, is_this_process
 
@@ -121,8 +122,8 @@ class DirectoryLock:
                 raise CheckpointWriteError(path=str(self._directory), problem=f"no lock: {error}") from error
             self._keeps_others_out = False
             warnings.warn(
-                f"The file system of {self._directory} has no locks ({error.strerror}), so a second writer would not "
-                "be noticed. Go on, but start no other run in this directory before this one ends.",
+                f"The file system of {shown(self._directory)} has no locks ({shown(error.strerror)}), so a "
+                "second writer would not be noticed. Go on, but start no other run in this directory before this one ends.",
                 stacklevel=4,
             )
 

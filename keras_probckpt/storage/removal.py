@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from keras_probckpt.format.manifest import MANIFEST_NAME
 from keras_probckpt.format.signature import KeyRing
+from keras_probckpt.shown import shown
 from keras_probckpt.storage.filesystem import FileSystem
 from keras_probckpt.storage.listing import UNREADABLE, counts, read_info
 from keras_probckpt.storage.names import (
@@ -56,8 +57,8 @@ def _delete(filesystem: FileSystem, directory: str) -> None:
     for name in sorted({*filesystem.list_names(directory)} - {*foreign}):
         filesystem.remove(f"{directory}/{name}")
     warnings.warn(
-        f"The checkpoint's own files are deleted; {', '.join(foreign)} beside them was not written by this library, "
-        f"and is kept in {filesystem.describe(directory)}.",
+        f"The checkpoint's own files are deleted; {shown(', '.join(foreign))} beside them was not written by this "
+        f"library, and is kept in {shown(filesystem.describe(directory))}.",
         stacklevel=5,
     )
 
@@ -123,4 +124,6 @@ def _warning_of_rest(filesystem: FileSystem, name: str) -> Iterator[None]:
         yield
     except OSError as error:
         path = filesystem.describe(name)
-        warnings.warn(f"{path} could not be deleted: {error}. It is tried again at the next start.", stacklevel=4)
+        warnings.warn(
+            f"{shown(path)} could not be deleted: {shown(error)}. It is tried again at the next start.", stacklevel=4
+        )

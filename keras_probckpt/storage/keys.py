@@ -126,9 +126,10 @@ def _read(path: pathlib.Path) -> KeyRing:
     _require_in_own_hands(path, status)
     mode = status.st_mode
     if mode & 0o077 and sys.platform != "win32":
+        rights = f"{mode & 0o777:o}"
         warnings.warn(
-            f"Others on this machine may use your signing key {shown(path)} (its mode is {shown(oct(mode & 0o777)[2:])}): whoever reads "
-            f"it can make checkpoints that run code as you. Close it: chmod 600 {shown(path)}",
+            f"Others on this machine may use your signing key {shown(path)} (its mode is {shown(rights)}): whoever "
+            f"reads it can make checkpoints that run code as you. Close it: chmod 600 {shown(path)}",
             stacklevel=3,
         )
     try:

@@ -123,7 +123,8 @@ class DirectoryLock:
             self._keeps_others_out = False
             warnings.warn(
                 f"The file system of {shown(self._directory)} has no locks ({shown(error.strerror)}), so a "
-                "second writer would not be noticed. Go on, but start no other run in this directory before this one ends.",
+                "second writer would not be noticed. Go on, but start no other run in this directory before this one "
+                "ends.",
                 stacklevel=4,
             )
 

@@ -334,8 +334,8 @@ BUGS = (
     Bug(
         "what a stranger wrote counts",
         f"{STORAGE}/listing.py",
-        "    return is_own and not is_renamed(info)\n",
-        "    return not is_renamed(info)\n",
+        '    is_own = info.signature == "own" or (',
+        "    is_own = True or (",
         ("tests/storage/test_strangers.py",),
     ),
     Bug(

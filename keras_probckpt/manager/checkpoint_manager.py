@@ -18,7 +18,7 @@ from keras_probckpt.manager.live_state import LiveState, ModelValues
 from keras_probckpt.manager.rehearsal import Rehearsal
 from keras_probckpt.manager.resumption import ResumePoint, find_resume_point, find_source, resumable_checkpoints
 from keras_probckpt.manager.save_errors import OnSaveError, SaveErrors
-from keras_probckpt.policy.naming import is_template, require_plain_parents
+from keras_probckpt.policy.naming import is_template, require_path, require_plain_parents
 from keras_probckpt.policy.objective import objective_for
 from keras_probckpt.policy.selection import Candidate, selection_for
 from keras_probckpt.recipe.data import copy_data
@@ -114,6 +114,7 @@ class CheckpointManager:
     ) -> None:
         require_tf_keras_model(model)
         self.model = model
+        require_path(os.fspath(directory))
         require_plain_parents(pathlib.Path(directory).parts)
         given = pathlib.Path(directory).absolute()
         template = given.name if is_template(given.name) else None

@@ -143,10 +143,12 @@ def test_a_writer_of_another_thread_keeps_its_directory(tmp_path: pathlib.Path) 
     thread.start()
     begun.wait()
     second = RunWriter(tmp_path)
-    with pytest.raises(RunLockedError, match="another callback or manager of this process, in its thread 'first tra"):
-        second.open()
-    ended.set()
-    thread.join()
+    try:
+        with pytest.raises(RunLockedError, match="another callback or manager of this process, in its thread 'first t"):
+            second.open()
+    finally:
+        ended.set()
+        thread.join()
     second.open()
 
     assert [info.step for info in writers[0].infos] == [1]

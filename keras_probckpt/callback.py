@@ -24,14 +24,14 @@ from keras_probckpt.manager.save_errors import OnSaveError, SaveErrors
 from keras_probckpt.manager.stop_signals import StopSignals
 from keras_probckpt.manager.training_logs import print_save, require_monitor_seen, scalars_of, warn_of_no_occasion
 from keras_probckpt.model.trainable import note_scopes
-from keras_probckpt.policy.naming import is_template, require_plain_parents
+from keras_probckpt.policy.naming import is_template, require_path, require_plain_parents
 from keras_probckpt.policy.objective import is_known_direction, objective_for
 from keras_probckpt.policy.resume_point import require_resumable
 from keras_probckpt.policy.schedule import Progress, after_batch, after_epoch, schedule_for
 from keras_probckpt.policy.selection import Candidate, selection_for
 from keras_probckpt.recipe.document import require_tf_keras_model
 from keras_probckpt.records import CheckpointInfo
-from keras_probckpt.training.fit_call import batch_hooks_of, call_if_interrupted, running_fit
+from keras_probckpt.training.fit_call import batch_hooks_of, call_if_interrupted, fit_watch, running_fit
 
 __all__ = ["ProbCheckpoint"]
 
@@ -143,6 +143,7 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
     ) -> None:
         _require_known_keywords(kwargs)
         note_scopes()
+        require_path(os.fspath(filepath))
         require_plain_parents(pathlib.Path(filepath).parts)
         objective = objective_for(monitor, mode=mode, min_delta=min_delta, start_from_epoch=start_from_epoch)
         self._schedule = schedule_for(
@@ -312,6 +313,7 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
             self._manager = CheckpointManager(self.model, self.filepath, **self._manager_arguments)
         manager = self._manager
         manager.model = self.model
+        manager.keep_while(fit_watch(self.model))
         point = None
         if self._resume is not False:
             source = None if self._resume is True else self._resume

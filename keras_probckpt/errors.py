@@ -10,6 +10,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from keras_probckpt.shown import shown, shown_lines
+
 __all__ = [
     "CheckpointError",
     "CheckpointNotFoundError",
@@ -36,8 +38,36 @@ def _rebuild(kind: type[CheckpointError], arguments: tuple[Any, ...], fields: di
     return kind(*arguments, **fields)
 
 
+# Fields that may be of several lines: what another error said, or a list of differences.
+_LINES = {"problem", "layers", "differences"}
+
+
+def _shown_field(name: str, value: Any) -> Any:
+    if isinstance(value, str):
+        return shown_lines(value) if name in _LINES else shown(value)
+    if isinstance(value, (list, tuple)):
+        return tuple(_shown_field(name, item) for item in value)
+    return value
+
+
 class CheckpointError(Exception):
-    """Base of every error of this library."""
+    """Base of every error of this library.
+
+    A message shows its fields as `shown` does: they may hold text of a stranger's file. The fields themselves are as
+    they were given.
+    """
+
+    def __init_subclass__(cls) -> None:
+        """Let `__str__` of each kind see fields that are fit to be shown."""
+        own = cls.__dict__.get("__str__")
+        if own is not None:
+
+            def __str__(self: CheckpointError) -> str:  # noqa: N807 - takes the place of that method
+                copy = type(self).__new__(type(self))
+                vars(copy).update({name: _shown_field(name, value) for name, value in vars(self).items()})
+                return str(own(copy))
+
+            cls.__str__ = __str__  # type: ignore[method-assign, assignment]
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Rebuild from the fields: the arguments of these errors are keyword-only."""

@@ -7,6 +7,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from keras_probckpt.shown import shown
+
 __all__ = [
     "CheckpointDetails",
     "CheckpointInfo",
@@ -148,7 +150,7 @@ class Requirement:
     def describe(self) -> str:
         """Say in one line what would happen."""
         verb = "import" if self.kind == "import" else "unpickle"
-        return f"{verb} {self.module}.{self.name}"
+        return shown(f"{verb} {self.module}.{self.name}", is_code=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

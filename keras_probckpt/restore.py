@@ -20,6 +20,7 @@ from keras_probckpt.errors import (
 from keras_probckpt.manager.rebuilding import Request, load
 from keras_probckpt.policy.objective import objective_for, rank
 from keras_probckpt.records import CheckpointInfo, Objective
+from keras_probckpt.shown import shown
 from keras_probckpt.storage.catalog import Location, resolve
 from keras_probckpt.storage.contents import CheckpointReader
 from keras_probckpt.storage.filesystem import LocalFileSystem
@@ -178,7 +179,9 @@ def restore_checkpoint(  # noqa: PLR0913 - each is a way a restore may need help
     store = _store(location)
     info = store.open(location.name)
     if is_renamed(info):
-        warnings.warn(f"{info.path} was saved as {info.saved_name!r}: it is a copy, or was renamed.", stacklevel=2)
+        warnings.warn(
+            f"{shown(info.path)} was saved as {info.saved_name!r}: it is a copy, or was renamed.", stacklevel=2
+        )
     return _restore(store, info, request)
 
 
@@ -202,8 +205,8 @@ def _find(path: Path, *, run: str | None, skip_damaged: bool) -> tuple[Checkpoin
     found = tuple(info for info in wanted.preferred if info.run == wanted.preferred[-1].run)
     if wanted.left_out:
         warnings.warn(
-            f"{location.directory} holds checkpoints that are passed over beside your own: {wanted.left_out}. To "
-            "restore one of them, pass its own path to restore_checkpoint.",
+            f"{shown(location.directory)} holds checkpoints that are passed over beside your own: "
+            f"{shown(wanted.left_out)}. To restore one of them, pass its own path to restore_checkpoint.",
             stacklevel=3,
         )
     if not found:

@@ -19,7 +19,7 @@ from keras_probckpt.manager.loop_optimizers import LoopOptimizers
 from keras_probckpt.manager.rehearsal import Rehearsal
 from keras_probckpt.manager.resumption import ResumePoint, find_resume_point, find_source, resumable_checkpoints
 from keras_probckpt.manager.save_errors import OnSaveError, SaveErrors
-from keras_probckpt.policy.naming import is_template, require_plain_parents
+from keras_probckpt.policy.naming import is_template, require_path, require_plain_parents
 from keras_probckpt.policy.objective import objective_for
 from keras_probckpt.policy.selection import Candidate, selection_for
 from keras_probckpt.recipe.data import copy_data
@@ -121,6 +121,7 @@ class CheckpointManager:
         require_tf_keras_model(model)
         self.model = model
         self._loop = LoopOptimizers(optimizers)
+        require_path(os.fspath(directory))
         require_plain_parents(pathlib.Path(directory).parts)
         given = pathlib.Path(directory).absolute()
         template = given.name if is_template(given.name) else None
@@ -192,6 +193,10 @@ class CheckpointManager:
         self._writer.open()
         self._surface_failures(raises=False)  # Those of an earlier training, which another error ended.
         self._number_run()
+
+    def keep_while(self, is_running: Callable[[], bool]) -> None:
+        """Let no other callback or manager of this thread take the directory over while a function says so."""
+        self._writer.is_running = is_running
 
     def _number_run(self) -> None:
         if not self._labels.run_number:

@@ -9,7 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from keras_probckpt.records import Manifest
 
-__all__ = ["format_name", "is_template", "next_run_number", "placeholders_of", "require_plain_parents", "step_name"]
+__all__ = [
+    "format_name",
+    "is_template",
+    "next_run_number",
+    "placeholders_of",
+    "require_path",
+    "require_plain_parents",
+    "step_name",
+]
 
 _LONGEST_NAME_BYTES = 200
 _LARGEST_OTHER_RUN_NUMBER = 2**31
@@ -47,6 +55,19 @@ def next_run_number(infos: Iterable[Manifest], *, others: Iterable[Manifest] = (
 def is_template(last_part: str) -> bool:
     """Tell whether the last part of a `filepath` names each checkpoint, rather than the directory of the run."""
     return "{" in last_part
+
+
+def require_path(filepath: str) -> None:
+    """Refuse an empty path, as an unset variable gives: it would make the working directory the run directory.
+
+    Raises:
+        ValueError: With what to write instead.
+    """
+    if not filepath.strip():
+        raise ValueError(
+            f"The filepath is empty: {filepath!r}. Nothing was saved. Name a run directory, such as runs/exp1; '.' is "
+            "the working directory."
+        )
 
 
 def require_plain_parents(parts: Sequence[str]) -> None:

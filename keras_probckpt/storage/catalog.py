@@ -13,6 +13,7 @@ from keras_probckpt.format import strict_json
 from keras_probckpt.format.manifest import MANIFEST_NAME
 from keras_probckpt.format.requirements import requirements_of, variables_of
 from keras_probckpt.records import CheckpointDetails, CheckpointInfo
+from keras_probckpt.shown import shown
 from keras_probckpt.storage.filesystem import LocalFileSystem
 from keras_probckpt.storage.keys import load_keys
 from keras_probckpt.storage.listing import Listing, find_directories
@@ -189,7 +190,9 @@ def _listing(location: Location) -> Listing:
     listing = store.scan()
     if listing.damaged:
         problems = "\n".join(f"  - {error}" for error in listing.damaged)
-        warnings.warn(f"Not everything in {location.directory} can be read, and is left out:\n{problems}", stacklevel=3)
+        warnings.warn(
+            f"Not everything in {shown(location.directory)} can be read, and is left out:\n{problems}", stacklevel=3
+        )
     return listing
 
 

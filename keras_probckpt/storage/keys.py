@@ -15,6 +15,7 @@ import platformdirs
 
 from keras_probckpt.errors import InvalidKeyError
 from keras_probckpt.format.signature import SECRET_BYTES, KeyRing, parse_keys
+from keras_probckpt.shown import shown
 from keras_probckpt.storage.filesystem import LocalFileSystem, make_directories
 
 __all__ = ["KEY_VARIABLE", "key_path", "load_keys", "load_or_create_keys"]
@@ -125,9 +126,10 @@ def _read(path: pathlib.Path) -> KeyRing:
     _require_in_own_hands(path, status)
     mode = status.st_mode
     if mode & 0o077 and sys.platform != "win32":
+        rights = f"{mode & 0o777:o}"
         warnings.warn(
-            f"Others on this machine may use your signing key {path} (its mode is {mode & 0o777:o}): whoever reads "
-            f"it can make checkpoints that run code as you. Close it: chmod 600 {path}",
+            f"Others on this machine may use your signing key {shown(path)} (its mode is {shown(rights)}): whoever "
+            f"reads it can make checkpoints that run code as you. Close it: chmod 600 {shown(path)}",
             stacklevel=3,
         )
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import errno
+import io
 import os
 import pathlib
 import socket
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from keras_probckpt.errors import CheckpointWriteError, RunLockedError
 from keras_probckpt.format import strict_json
+from keras_probckpt.shown import shown
 from keras_probckpt.storage.filesystem import make_directories
 from keras_probckpt.storage.process import PROCESS_TOKEN, is_this_process
 
@@ -53,17 +55,25 @@ class DirectoryLock:
 
     def __init__(self, directory: pathlib.Path) -> None:
         self._directory = directory
-        self._descriptor: int | None = None
+        # An object, and no bare number: whatever an interrupt leaves it in, a later `release`, or its end, closes it.
+        self._file: io.FileIO | None = None
+        self._is_held = False
+        self._keeps_others_out = False
 
     @property
     def is_held(self) -> bool:
         """Whether this object holds the lock in this process."""
-        return self._descriptor is not None
+        return self._is_held
+
+    @property
+    def keeps_others_out(self) -> bool:
+        """Whether it is held, and by a file system that knows locks: then every other writer is dead."""
+        return self._is_held and self._keeps_others_out
 
     def acquire(self) -> None:
         """Take the lock, at once or not at all.
 
-        On a file system that knows no locks it warns and goes on without one.
+        On a file system that knows no locks it warns and goes on without one. An interrupt leaves it not taken.
 
         Raises:
             RunLockedError: If another writer holds it, in this process or in another one.
@@ -71,32 +81,38 @@ class DirectoryLock:
         """
         try:
             make_directories(self._directory)
-            descriptor = os.open(self._directory / LOCK_NAME, _OPEN_FLAGS, 0o666)
+            file = open(self._directory / LOCK_NAME, "r+b", buffering=0, opener=_open)  # noqa: SIM115 - kept
         except OSError as error:
             raise CheckpointWriteError(path=str(self._directory), problem=str(error)) from error
         try:
-            self._lock(descriptor)
+            self._lock(file.fileno())
+            self._finish_release()  # Of one that was interrupted.
+            self._file, self._is_held = file, True
+            _held.add(self)
+            _write_holder(file.fileno())
         except BaseException:
-            os.close(descriptor)
+            if self._file is file:
+                self._finish_release()
+            _close(file)
             raise
-        self._descriptor = descriptor
-        _held.add(self)
-        _write_holder(descriptor)
 
     def release(self) -> None:
-        """Give the lock back; does nothing if it is not held."""
-        descriptor = self._descriptor
-        if descriptor is None:
-            return
-        self._descriptor = None
+        """Give the lock back; does nothing if it is not held. After an interrupt, the next call does the rest."""
+        if self._is_held and self._file is not None:
+            # Only politeness: an old name left in the file is shown to nobody but whom a new holder keeps out.
+            with contextlib.suppress(OSError):
+                _write_note(self._file.fileno(), b"")
+        self._finish_release()
+
+    def _finish_release(self) -> None:
+        self._is_held = False
         _held.discard(self)
-        # Only politeness: an old name left in the file is shown to nobody but whom a new holder keeps out.
-        with contextlib.suppress(OSError):
-            _write_note(descriptor, b"")
-        _unlock(descriptor)
-        os.close(descriptor)
+        if self._file is not None:
+            _close(self._file)
+            self._file = None
 
     def _lock(self, descriptor: int) -> None:
+        self._keeps_others_out = True
         try:
             _lock(descriptor)
         except (BlockingIOError, PermissionError) as error:
@@ -104,17 +120,20 @@ class DirectoryLock:
         except OSError as error:
             if error.errno not in _CANNOT_LOCK:
                 raise CheckpointWriteError(path=str(self._directory), problem=f"no lock: {error}") from error
+            self._keeps_others_out = False
             warnings.warn(
-                f"The file system of {self._directory} has no locks ({error.strerror}), so a second writer would not "
-                "be noticed. Go on, but start no other run in this directory before this one ends.",
+                f"The file system of {shown(self._directory)} has no locks ({shown(error.strerror)}), so a "
+                "second writer would not be noticed. Go on, but start no other run in this directory before this one "
+                "ends.",
                 stacklevel=4,
             )
 
     def _forget(self) -> None:
         """Let go in a forked child. Closing does not unlock while the parent has the same open file."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._is_held = False
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def __enter__(self) -> Self:
         self.acquire()
@@ -130,6 +149,16 @@ class DirectoryLock:
 
 
 _held: weakref.WeakSet[DirectoryLock] = weakref.WeakSet()
+
+
+def _open(path: str, _flags: int) -> int:
+    return os.open(path, _OPEN_FLAGS, 0o666)
+
+
+def _close(file: io.FileIO) -> None:
+    if not file.closed:
+        _unlock(file.fileno())
+    file.close()
 
 
 def _forget_all() -> None:

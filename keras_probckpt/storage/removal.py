@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from keras_probckpt.format.manifest import MANIFEST_NAME
 from keras_probckpt.format.signature import KeyRing
+from keras_probckpt.shown import shown
 from keras_probckpt.storage.filesystem import FileSystem
 from keras_probckpt.storage.listing import UNREADABLE, counts, read_info
 from keras_probckpt.storage.names import (
@@ -56,8 +57,8 @@ def _delete(filesystem: FileSystem, directory: str) -> None:
     for name in sorted({*filesystem.list_names(directory)} - {*foreign}):
         filesystem.remove(f"{directory}/{name}")
     warnings.warn(
-        f"The checkpoint's own files are deleted; {', '.join(foreign)} beside them was not written by this library, "
-        f"and is kept in {filesystem.describe(directory)}.",
+        f"The checkpoint's own files are deleted; {shown(', '.join(foreign))} beside them was not written by this "
+        f"library, and is kept in {shown(filesystem.describe(directory))}.",
         stacklevel=5,
     )
 
@@ -68,11 +69,12 @@ def discard(filesystem: FileSystem, name: str) -> None:
         delete_hidden(filesystem, hide(filesystem, [name]))
 
 
-def put_back_displaced(filesystem: FileSystem, *, keys: KeyRing) -> None:
+def put_back_displaced(filesystem: FileSystem, *, keys: KeyRing, is_alone: bool) -> None:
     """Give what a dead writer moved aside its name again, where the new one never got it: the latest, if several."""
     names = filesystem.list_names()
     for name, candidates in displaced_names(names).items():
-        if name in names or any(_has_live_writer(candidate) for candidate in candidates):
+        has_live_writer = not is_alone and any(map(_has_live_writer, candidates))
+        if name in names or has_live_writer:
             continue
         source = _latest(filesystem, candidates, keys=keys)
         if source is not None:
@@ -80,15 +82,17 @@ def put_back_displaced(filesystem: FileSystem, *, keys: KeyRing) -> None:
             filesystem.rename(source, name)
 
 
-def stale_names(filesystem: FileSystem) -> list[str]:
+def stale_names(filesystem: FileSystem, *, is_alone: bool) -> list[str]:
     """Find the hidden directories that nothing needs: their writer is dead, and all they hold is ours."""
     names = filesystem.list_names()
-    return [name for name in sorted(names) if _is_stale(filesystem, name)]
+    return [name for name in sorted(names) if _is_stale(filesystem, name, is_alone=is_alone)]
 
 
-def _is_stale(filesystem: FileSystem, name: str) -> bool:
+def _is_stale(filesystem: FileSystem, name: str, *, is_alone: bool) -> bool:
     hidden = parse_hidden_name(name)
-    if hidden is None or hidden.has_live_writer() or not holds_only_files_of_ours(filesystem, name):
+    if hidden is None or not holds_only_files_of_ours(filesystem, name):
+        return False
+    if not is_alone and hidden.has_live_writer():
         return False
     return hidden.role != "replaced" or _has_manifest(filesystem, hidden.name)
 
@@ -120,4 +124,6 @@ def _warning_of_rest(filesystem: FileSystem, name: str) -> Iterator[None]:
         yield
     except OSError as error:
         path = filesystem.describe(name)
-        warnings.warn(f"{path} could not be deleted: {error}. It is tried again at the next start.", stacklevel=4)
+        warnings.warn(
+            f"{shown(path)} could not be deleted: {shown(error)}. It is tried again at the next start.", stacklevel=4
+        )

@@ -7,6 +7,7 @@ import itertools
 import logging
 import pathlib
 import secrets
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -77,8 +78,9 @@ Planned: TypeAlias = CheckpointInfo | Save
 class RunWriter:
     """Writes one run into a directory that it alone writes to, from `open` until `close`.
 
-    A later writer of the same process takes the directory over, and the earlier says so if it is used again: in a
-    notebook the earlier one may live on in the traceback of a training that failed.
+    A later writer of the same thread takes the directory over from one that has ended, which says so if it is used
+    again: in a notebook the earlier one may live on in the traceback of a training that failed. Another thread's, and
+    one whose training still runs, keeps the directory.
 
     Args:
         directory: The run directory, absolute; `open` creates it where it is missing.
@@ -110,6 +112,9 @@ class RunWriter:
         self._lock = DirectoryLock(directory)
         self._store = CheckpointStore(open_filesystem(directory), keys=KeyRing())
         self._is_superseded = False
+        self._thread = threading.current_thread()
+        self.is_running: Callable[[], bool] = lambda: False
+        """Tells whether the training that this writes for still runs, further up in the calling thread."""
 
     @property
     def infos(self) -> Sequence[CheckpointInfo]:
@@ -136,10 +141,10 @@ class RunWriter:
         return self._store
 
     def open(self) -> None:
-        """Take the directory, and clear up after writers that died.
+        """Take the directory, and clear up after writers that died. What interrupts it leaves the directory free.
 
         Raises:
-            RunLockedError: If another process writes there.
+            RunLockedError: If another process writes there, or another training of this one.
             CheckpointWriteError: If nothing can be written there.
             InvalidKeyError: If the signing key is not one.
         """
@@ -147,14 +152,35 @@ class RunWriter:
         place = self.directory.resolve()  # One directory has many names: `..`, links.
         earlier = _WRITERS.get(place)
         if earlier is not None and earlier is not self:
-            earlier.close()
-            earlier._is_superseded = True  # noqa: SLF001 - one of the same class
-        if not self._lock.is_held:
-            self._lock.acquire()
+            earlier._give_way()  # noqa: SLF001 - one of the same class
+        self._thread = threading.current_thread()
+        # First: whatever an interrupt leaves here, the next writer of this process finds it, and releases the lock.
         _WRITERS[place] = self
-        self._is_superseded = False
-        self._store = CheckpointStore(self._open_filesystem(self.directory), keys=load_or_create_keys())
-        self._store.sweep()
+        try:
+            if not self._lock.is_held:
+                self._lock.acquire()
+            self._is_superseded = False
+            self._store = CheckpointStore(self._open_filesystem(self.directory), keys=load_or_create_keys())
+            self._store.sweep(is_alone=self._lock.keeps_others_out)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _give_way(self) -> None:
+        """Let a later writer have the directory, unless what this writes for may still go on.
+
+        Raises:
+            RunLockedError: If it may.
+        """
+        if self._lock.is_held:
+            if self._thread is not threading.current_thread() and self._thread.is_alive():
+                holder = f"another callback or manager of this process, in its thread {self._thread.name!r}"
+                raise RunLockedError(path=str(self.directory), holder=holder)
+            if self.is_running():
+                holder = "another callback of a fit that is still running"
+                raise RunLockedError(path=str(self.directory), holder=holder)
+        self.close()
+        self._is_superseded = True
 
     def adopt(self, infos: Sequence[CheckpointInfo], *, abandoned: Sequence[CheckpointInfo] = ()) -> None:
         """Go on with a run that is there already.

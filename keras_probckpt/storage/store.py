@@ -172,11 +172,15 @@ class CheckpointStore:
             doomed.append(name)
         delete_hidden(self._filesystem, hide(self._filesystem, doomed))
 
-    def sweep(self) -> tuple[str, ...]:
+    def sweep(self, *, is_alone: bool = False) -> tuple[str, ...]:
         """Clear up after writers that died: put back what they moved aside, delete what they left unfinished.
 
         Only for the holder of the lock. Touches nothing but hidden names of exactly our pattern whose writer is dead,
         and deletes none that holds a file which is not ours.
+
+        Args:
+            is_alone: Whether the lock proves that every other writer is dead. Otherwise one is taken for alive while
+                any process has its number, which in a container may be for ever.
 
         Returns:
             The hidden names that are gone, ascending.
@@ -185,8 +189,8 @@ class CheckpointStore:
             before = self._filesystem.list_names()
         except FileNotFoundError:
             return ()
-        put_back_displaced(self._filesystem, keys=self._keys)
-        for name in stale_names(self._filesystem):
+        put_back_displaced(self._filesystem, keys=self._keys, is_alone=is_alone)
+        for name in stale_names(self._filesystem, is_alone=is_alone):
             discard(self._filesystem, name)
         return tuple(sorted({*before} - {*self._filesystem.list_names()}))
 

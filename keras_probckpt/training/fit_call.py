@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import sys
 import types
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ __all__ = [
     "call_before_first_epoch",
     "call_if_interrupted",
     "end_with_data",
+    "fit_watch",
     "running_callbacks",
     "running_fit",
     "watch_epoch",
@@ -90,6 +92,20 @@ def watch_epoch(model: tfk.Model) -> Callable[[], bool]:
     first, before = handler._initial_step, int(counter.numpy())
     # By the counter alone an epoch would be empty whose batches a train function of the user's does not count.
     return lambda: bool(handler._current_step != first) or int(counter.numpy()) != before
+
+
+def fit_watch(model: tfk.Model) -> Callable[[], bool]:
+    """Return what tells, called in the same thread, whether the `fit` of a model that runs now still does."""
+    fit = running_fit(model)
+    if fit is None:
+        return lambda: False
+    handler = weakref.ref(fit.data_handler)  # It has all the data, which nobody keeps for this.
+
+    def is_running() -> bool:
+        now = running_fit(model)
+        return now is not None and now.data_handler is handler()
+
+    return is_running
 
 
 def add_callback(model: tfk.Model, callback: tfk.callbacks.Callback) -> bool:

@@ -9,7 +9,7 @@ import pytest
 import tensorflow_probability as tfp
 import tf_keras as tfk
 
-from keras_probckpt import ProbCheckpoint, ProbModelMixin, list_checkpoints
+from keras_probckpt import CheckpointManager, ProbCheckpoint, ProbModelMixin, list_checkpoints
 from tests.integration.tiny import (
     Finish,
     epochs_in,
@@ -220,3 +220,11 @@ def test_logs_that_are_no_numbers_are_left_out(model: tfk.Sequential, run: pathl
     (info,) = list_checkpoints(run)
     assert sorted(info.logs) == ["is_warm", "loss"]
     assert info.logs["is_warm"] == 1.0
+
+
+@pytest.mark.parametrize("make", [ProbCheckpoint, lambda filepath: CheckpointManager(new_model(), filepath)])
+@pytest.mark.parametrize("filepath", ["", " "])
+def test_an_empty_path_is_refused_where_it_is_given(make: Any, filepath: str) -> None:
+    """As of an unset variable: the working directory is nobody's run."""
+    with pytest.raises(ValueError, match="The filepath is empty"):
+        make(filepath)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import pathlib
+import threading
 
 import pytest
 import tf_keras as tfk
@@ -153,6 +154,50 @@ def test_a_callback_goes_on_after_a_training_that_failed(model: tfk.Sequential, 
     fit_scored(model, [2.0], callback)
 
     assert [(info.run_number, info.step) for info in list_checkpoints(run)] == [(1, 3), (1, 6)]
+
+
+def test_two_callbacks_on_one_directory_are_refused_before_the_first_batch(
+    model: tfk.Sequential, run: pathlib.Path
+) -> None:
+    """Not after the first epoch; and the directory is free for the next training, which may be of the same model."""
+    batches: list[int] = []
+    watch = tfk.callbacks.LambdaCallback(on_train_batch_end=lambda batch, _logs: batches.append(batch))
+    kept = ProbCheckpoint(run)
+
+    with pytest.raises(RunLockedError, match="another callback of a fit that is still running"):
+        fit_scored(model, [1.0], watch, kept, ProbCheckpoint(run))
+    assert batches == []
+    fit_scored(model, [2.0], ProbCheckpoint(run))
+
+    assert epochs_in(run) == [1]
+
+
+def test_a_training_in_another_thread_leaves_the_directory_to_the_first(
+    model: tfk.Sequential, run: pathlib.Path
+) -> None:
+    """The first goes on, the second is told, and after the first the directory is free."""
+    errors: list[BaseException] = []
+
+    def train() -> None:
+        try:
+            fit_scored(new_model(), [1.0], ProbCheckpoint(run))
+        except RunLockedError as error:
+            errors.append(error)
+
+    class Beside(tfk.callbacks.Callback):
+        def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
+            thread = threading.Thread(target=train)
+            thread.start()
+            thread.join()
+
+    fit_scored(model, [2.0, 1.0], ProbCheckpoint(run), Beside())
+    train()
+
+    assert [type(error).__name__ for error in errors] == ["RunLockedError", "RunLockedError"]
+    assert "is being written by another callback or manager of this process, in its thread 'MainThread'" in str(
+        errors[0]
+    )
+    assert [(info.run_number, info.epoch) for info in list_checkpoints(run)] == [(1, 2), (2, 1)]
 
 
 def test_a_writer_that_was_superseded_says_so(model: tfk.Sequential, run: pathlib.Path) -> None:

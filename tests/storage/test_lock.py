@@ -202,8 +202,8 @@ def test_the_lock_of_a_parent_is_freed_though_a_child_has_a_copy(tmp_path: pathl
     """C code forks without telling Python, and its child has the same open file."""
     lock = DirectoryLock(tmp_path)
     lock.acquire()
-    assert lock._descriptor is not None
-    copy = os.dup(lock._descriptor)
+    assert lock._file is not None
+    copy = os.dup(lock._file.fileno())
 
     lock.release()
 
@@ -230,8 +230,8 @@ def test_what_runs_in_a_forked_child_closes_its_copy_and_no_more(tmp_path: pathl
     """Here a duplicate stands for the parent's open file: it goes on holding the lock."""
     lock = DirectoryLock(tmp_path)
     lock.acquire()
-    assert lock._descriptor is not None
-    parents = os.dup(lock._descriptor)
+    assert lock._file is not None
+    parents = os.dup(lock._file.fileno())
 
     lock_module._forget_all()
     lock._forget()

@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import gc
+import os
 import pathlib
 import re
+import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -118,6 +124,95 @@ def test_a_later_writer_of_the_process_takes_the_directory_over(tmp_path: pathli
     with pytest.raises(RunLockedError, match="a later callback or manager of this process"):
         earlier.require_open()
     later.close()
+
+
+def test_a_writer_of_another_thread_keeps_its_directory(tmp_path: pathlib.Path) -> None:
+    """It may be in the midst of a training; once it is closed, or its thread has ended, another takes over."""
+    begun, ended = threading.Event(), threading.Event()
+
+    def train() -> None:
+        running = RunWriter(tmp_path)
+        writers.append(running)
+        running.open()
+        begun.set()
+        ended.wait()
+        commit(running, 1)
+
+    writers: list[RunWriter] = []
+    thread = threading.Thread(target=train, name="first training")
+    thread.start()
+    begun.wait()
+    second = RunWriter(tmp_path)
+    try:
+        with pytest.raises(RunLockedError, match="another callback or manager of this process, in its thread 'first t"):
+            second.open()
+    finally:
+        ended.set()
+        thread.join()
+    second.open()
+
+    assert [info.step for info in writers[0].infos] == [1]
+    assert [info.step for info in second.store.scan().checkpoints] == [1]
+    second.close()
+
+
+def test_a_writer_whose_training_still_runs_keeps_its_directory(tmp_path: pathlib.Path) -> None:
+    """As the first of two callbacks of one fit; when that has ended, it may be taken over."""
+    earlier, later = RunWriter(tmp_path), RunWriter(tmp_path)
+    is_running = True
+    earlier.is_running = lambda: is_running
+    earlier.open()
+
+    with pytest.raises(RunLockedError, match="another callback of a fit that is still running"):
+        later.open()
+    commit(earlier, 1)
+    is_running = False
+    later.open()
+
+    with pytest.raises(RunLockedError, match="a later callback or manager of this process"):
+        earlier.require_open()
+    later.close()
+
+
+def test_the_lock_proves_that_another_writer_is_dead(tmp_path: pathlib.Path) -> None:
+    """In a container its number is soon another's: what it left is cleared up, and what it moved aside is back."""
+    dead = f"{os.getppid()}-0123456789abcdef"
+    with opened(tmp_path) as before:
+        commit(before, 1)
+    (tmp_path / "step-1").rename(tmp_path / f".step-1.replaced-{dead}")
+    (tmp_path / f".step-2.partial-{dead}").mkdir()
+    (tmp_path / f".step-2.partial-{dead}" / "model.safetensors").write_bytes(b"half")
+
+    with opened(tmp_path):
+        pass
+
+    assert names_in(tmp_path) == [".lock", "step-1"]
+
+
+def test_without_locks_a_number_that_is_somebodys_is_a_living_writers(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There nothing proves that it is dead."""
+
+    def refuse(_descriptor: int, _operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    (tmp_path / f".step-2.partial-{os.getppid()}-0123456789abcdef").mkdir()
+
+    with pytest.warns(UserWarning, match="has no locks"), opened(tmp_path):
+        pass
+
+    assert names_in(tmp_path) == [".lock", f".step-2.partial-{os.getppid()}-0123456789abcdef"]
+
+
+@contextlib.contextmanager
+def opened(directory: pathlib.Path) -> Iterator[RunWriter]:
+    """Open a writer, and close it."""
+    writer = RunWriter(directory)
+    writer.open()
+    yield writer
+    writer.close()
 
 
 def test_one_directory_is_one_under_any_of_its_names(tmp_path: pathlib.Path) -> None:

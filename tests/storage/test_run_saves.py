@@ -254,13 +254,11 @@ def test_a_later_writer_takes_over_when_the_earlier_has_finished(held: HeldFileS
     earlier.submit(save_of(1))
     held.wait_until_held()
     later = RunWriter(earlier.directory)
-    opening = threading.Thread(target=later.open)
-    opening.start()
-    opening.join(0.05)
-    assert opening.is_alive()
+    releasing = threading.Timer(0.05, held.release)
+    releasing.start()
 
-    held.release()
-    opening.join()
+    later.open()
+    releasing.join()
 
     assert steps_of(later.store.scan().checkpoints) == [1]
     later.commit("step-2", manifest=manifest_of(2), files=files_of(2))

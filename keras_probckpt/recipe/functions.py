@@ -41,8 +41,8 @@ _TracedFunction = tf.__internal__.function.Function
 _NAMED = (type, types.FunctionType, types.BuiltinFunctionType, _TracedFunction)
 _REFERABLE = (*_NAMED, types.MethodType, functools.partial)
 
-# Whose objects are pickled as those of users' classes are, such as generators of random numbers.
-_PICKLED_LIBRARIES = (sys.stdlib_module_names | {"numpy"}) - {"builtins"}
+# Whose objects are pickled as those of users' classes are: generators of random numbers, initializers of Keras 3.
+_PICKLED_LIBRARIES = (sys.stdlib_module_names | {"numpy", "keras"}) - {"builtins"}
 
 
 def is_referable(value: Any) -> bool:

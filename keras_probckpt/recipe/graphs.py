@@ -159,7 +159,9 @@ def _make_call(item: Node, outputs: list[list[Any]], decoder: Decoder, where: st
 
 def _flat_outputs(layer: tfk.layers.Layer, where: str) -> list[Any]:
     if not member(layer, "_inbound_nodes"):  # Nor has one that is being made, and is in itself.
-        raise MalformedRecipeError(where=where, problem=f"a layer, a {type(layer).__name__}, was not called symbolically")
+        raise MalformedRecipeError(
+            where=where, problem=f"a {type(layer).__name__} was not called symbolically"
+        )
     return list(tf.nest.flatten(layer._inbound_nodes[-1].outputs))
 
 

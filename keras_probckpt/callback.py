@@ -22,6 +22,7 @@ from keras_probckpt.manager.live_state import ModelValues
 from keras_probckpt.manager.save_errors import OnSaveError, SaveErrors
 from keras_probckpt.manager.stop_signals import StopSignals
 from keras_probckpt.manager.training_logs import print_save, require_monitor_seen, scalars_of
+from keras_probckpt.model.trainable import note_scopes
 from keras_probckpt.policy.naming import is_template, require_plain_parents
 from keras_probckpt.policy.objective import is_known_direction, objective_for
 from keras_probckpt.policy.resume_point import require_resumable
@@ -140,6 +141,7 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
         **kwargs: Any,
     ) -> None:
         _require_known_keywords(kwargs)
+        note_scopes()
         require_plain_parents(pathlib.Path(filepath).parts)
         objective = objective_for(monitor, mode=mode, min_delta=min_delta, start_from_epoch=start_from_epoch)
         self._schedule = schedule_for(

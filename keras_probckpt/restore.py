@@ -43,6 +43,7 @@ def restore_best(  # noqa: PLR0913 - each is a way a restore may need help
     trusted: bool | Iterable[str] | None = None,
     compile: bool = True,  # noqa: A002 - Keras's name in load_model
     skip_mismatch: bool = False,
+    verify_outputs: bool = True,
     skip_damaged: bool = False,
 ) -> tfk.Model:
     """Rebuild the model of the best checkpoint, with its weights and working distribution outputs.
@@ -63,6 +64,8 @@ def restore_best(  # noqa: PLR0913 - each is a way a restore may need help
         compile: Compile the model as it was, where that was recorded, and put the optimizer's state back.
         skip_mismatch: Load the variables that fit and warn of the rest, in place of an error. Code or configurations
             that changed since, where layers and variables are the same, are always a warning that shows both.
+        verify_outputs: Call the rebuilt model once on a small fixed input and compare the numbers with those that were
+            recorded when it was saved. It costs about as much as tracing one call.
         skip_damaged: Pass over checkpoints that are damaged, with a warning, to the next best.
 
     Returns:
@@ -84,7 +87,12 @@ def restore_best(  # noqa: PLR0913 - each is a way a restore may need help
         TensorShape([2])
     """
     request = Request(
-        builder=builder, custom_objects=custom_objects, trusted=trusted, compile=compile, skip_mismatch=skip_mismatch
+        builder=builder,
+        custom_objects=custom_objects,
+        trusted=trusted,
+        compile=compile,
+        skip_mismatch=skip_mismatch,
+        verify_outputs=verify_outputs,
     )
     store, found = _find(path, run=run, skip_damaged=skip_damaged)
     if len(found) == 1 and monitor is None and resolve(path).name is not None:
@@ -105,6 +113,7 @@ def restore_latest(  # noqa: PLR0913 - each is a way a restore may need help
     trusted: bool | Iterable[str] | None = None,
     compile: bool = True,  # noqa: A002 - Keras's name in load_model
     skip_mismatch: bool = False,
+    verify_outputs: bool = True,
     skip_damaged: bool = False,
 ) -> tfk.Model:
     """Rebuild the model of the newest checkpoint. Arguments, result and errors are those of `restore_best`.
@@ -115,7 +124,12 @@ def restore_latest(  # noqa: PLR0913 - each is a way a restore may need help
         2
     """
     request = Request(
-        builder=builder, custom_objects=custom_objects, trusted=trusted, compile=compile, skip_mismatch=skip_mismatch
+        builder=builder,
+        custom_objects=custom_objects,
+        trusted=trusted,
+        compile=compile,
+        skip_mismatch=skip_mismatch,
+        verify_outputs=verify_outputs,
     )
     store, found = _find(path, run=run, skip_damaged=skip_damaged)
     return _restore_first(store, list(reversed(found)), request, skip_damaged=skip_damaged)
@@ -129,6 +143,7 @@ def restore_checkpoint(  # noqa: PLR0913 - each is a way a restore may need help
     trusted: bool | Iterable[str] | None = None,
     compile: bool = True,  # noqa: A002 - Keras's name in load_model
     skip_mismatch: bool = False,
+    verify_outputs: bool = True,
 ) -> tfk.Model:
     """Rebuild the model of one checkpoint. Result and errors are those of `restore_best`.
 
@@ -139,6 +154,7 @@ def restore_checkpoint(  # noqa: PLR0913 - each is a way a restore may need help
         trusted: As in `restore_best`.
         compile: As in `restore_best`.
         skip_mismatch: As in `restore_best`.
+        verify_outputs: As in `restore_best`.
 
     Example:
         >>> model = restore_checkpoint(list_checkpoints("runs/exp1")[0].path)
@@ -151,7 +167,12 @@ def restore_checkpoint(  # noqa: PLR0913 - each is a way a restore may need help
         advice = "Pass one of them, or take restore_best or restore_latest of this path."
         raise CheckpointNotFoundError(path=str(path), problem=problem, advice=advice)
     request = Request(
-        builder=builder, custom_objects=custom_objects, trusted=trusted, compile=compile, skip_mismatch=skip_mismatch
+        builder=builder,
+        custom_objects=custom_objects,
+        trusted=trusted,
+        compile=compile,
+        skip_mismatch=skip_mismatch,
+        verify_outputs=verify_outputs,
     )
     store = _store(location)
     return _restore(store, store.open(location.name), request)

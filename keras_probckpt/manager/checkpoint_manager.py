@@ -132,7 +132,7 @@ class CheckpointManager:
         )
         self._save_weights_only = save_weights_only
         self._save_on_background = save_on_background
-        self._state = LiveState(builder=builder, builder_kwargs=builder_kwargs)
+        self._state = LiveState(builder=builder, builder_kwargs=builder_kwargs, probes=rehearse is not False)
         self._errors = SaveErrors(on_save_error)
         self._writer = RunWriter(
             self.directory,
@@ -297,7 +297,8 @@ class CheckpointManager:
         latest = self.latest
         # One that failed was warned of; one that no rule wants is gone again. Then the next is tried.
         if latest is not None and (latest.name, latest.step) == (name, step):
-            self._rehearsal.try_out(self.model, self._reader(latest), recipe)
+            values = self._state.values_of(self.model)
+            self._rehearsal.try_out(self.model, self._reader(latest), recipe, values=values)
 
     def call_on_failure(self, function: Callable[[], None] | None) -> None:
         """Have a function, or none, called as soon as a save has failed, by the thread that it failed in."""

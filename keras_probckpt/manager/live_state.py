@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import operator
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as tfk
 
 from keras_probckpt.manager.rebuilding import Request, make_variables, recipe_of
-from keras_probckpt.recipe.compare import variables_read
+from keras_probckpt.model.attributes import roots_of
+from keras_probckpt.model.trainable import trainable_flags
+from keras_probckpt.model.watch import ModelWatch
+from keras_probckpt.recipe.calls import signatures_of
 from keras_probckpt.recipe.data import encode_data
 from keras_probckpt.recipe.document import Recipe, RecipeBook
+from keras_probckpt.recipe.process_settings import process_settings
+from keras_probckpt.recipe.probe import Probe, Trace, probe_of, trace_call
 from keras_probckpt.storage.contents import CheckpointReader, Contents
 from keras_probckpt.training.assignment import build_optimizers, finish_preprocessing, put_back, require_fit
 from keras_probckpt.training.hidden import find_hidden, find_hidden_layers, restored_paths, with_hidden_variables
@@ -37,6 +45,12 @@ from keras_probckpt.training.variables import (
 
 __all__ = ["LiveState", "ModelValues", "TakenState"]
 
+_logger = logging.getLogger("keras_probckpt")
+
+_MOST_LINES = 20
+# A model that changes is traced anew at most in this part of the time, as one over it.
+_REST_FACTOR = 50
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelValues:
@@ -49,6 +63,7 @@ class ModelValues:
         optimizers: Values of its optimizers' variables by path; None where they are still to be taken, or left out.
         batches: Batches that it was trained on, as tf_keras counts them.
         counters: The numbers that its layers and optimizers count in Python.
+        probe: Computes what it returns on a fixed input; None where it was not traced as it is now.
     """
 
     recipe: Recipe
@@ -57,6 +72,7 @@ class ModelValues:
     optimizers: Snapshot | None
     batches: int
     counters: TraceCounters
+    probe: Probe | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,10 +102,12 @@ class TakenState:
             UnrecordableError: If some part of the training cannot be written down.
         """
         nodes, arrays = (None, {}) if self.training is None else encode_data(self.training(), where="training")
-        recipe = self.model.recipe
+        recipe, outputs = self.model.recipe, self._outputs()
+        names = {place: f"probe-{index}" for index, place in enumerate(outputs)}
+        probe = {"probe": names} if names else {}
         return Contents(
-            recipe={**recipe.document, "recipe_variables": self.model.recipe_variables},
-            recipe_arrays=recipe.arrays,
+            recipe={**recipe.document, "recipe_variables": self.model.recipe_variables, **probe},
+            recipe_arrays={**recipe.arrays, **{names[place]: array for place, array in outputs.items()}},
             code=recipe.code,
             model=self.model.arrays,
             optimizer=self.model.optimizers,
@@ -97,6 +115,17 @@ class TakenState:
             training_arrays=arrays,
             data_position=self.data_position,
         )
+
+
+    def _outputs(self) -> Mapping[str, np.ndarray[Any, Any]]:
+        """Compute what the model returned, to prove a restored one by."""
+        if self.model.probe is None:
+            return {}
+        try:
+            return self.model.probe.outputs(self.model.arrays.tensors)
+        except Exception as error:  # noqa: BLE001 - on made-up input a model may fail in any way; it is saved all the same
+            _logger.info("What the model returns is not recorded: %s: %s", type(error).__name__, error)
+            return {}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,6 +139,7 @@ class _Described:
         hidden: The variables that only plain Python leads to, by path.
         counters: The numbers that its layers and optimizers count in Python.
         counter: The variable in which tf_keras counts batches.
+        probe: Computes what it returns on a fixed input.
     """
 
     recipe: Recipe
@@ -118,6 +148,7 @@ class _Described:
     hidden: Mapping[str, tf.Variable]
     counters: TraceCounters
     counter: tf.Variable
+    probe: Probe | None
 
     @functools.cached_property
     def values_reader(self) -> VariableReader:
@@ -137,15 +168,26 @@ class LiveState:
     Args:
         builder: The function that built it, recorded in place of its layers.
         builder_kwargs: Keyword arguments the builder was called with.
+        probes: Record what the model returns on a fixed input, to prove a restored one by.
     """
 
     def __init__(
-        self, *, builder: Callable[..., tfk.Model] | None = None, builder_kwargs: Mapping[str, Any] | None = None
+        self,
+        *,
+        builder: Callable[..., tfk.Model] | None = None,
+        builder_kwargs: Mapping[str, Any] | None = None,
+        probes: bool = True,
     ) -> None:
         self._recipes = RecipeBook(builder=builder, builder_kwargs=builder_kwargs)
         self._inventory = VariableInventory()
+        self._watch = ModelWatch()
         self._known: tuple[Sequence[Any], _Described] | None = None
-        self._read: tuple[ModelVariables, Any, Sequence[tf.Variable]] | None = None
+        self._recipe: tuple[Sequence[Any], Recipe] | None = None
+        self._probes = probes
+        self._trace_known: tuple[ModelVariables, Any, Trace | None] | None = None
+        self._probe_known: tuple[Trace | None, Sequence[str], Probe | None] | None = None
+        self._output: Any = None
+        self._traced_at = self._trace_seconds = 0.0
 
     def take_values(self, model: tfk.Model) -> ModelValues:
         """Take the recipe of a model and the values of all its variables as they are now, without copying them.
@@ -165,7 +207,12 @@ class LiveState:
             optimizers=optimizers,
             batches=int(counter[""]),
             counters=described.counters,
+            probe=described.probe,
         )
+
+    def values_of(self, model: tfk.Model) -> Mapping[str, tf.Tensor]:
+        """Take the values of a model's variables as they are now, by path."""
+        return self._describe(model).values_reader.read()[0].tensors
 
     def take(
         self,
@@ -206,16 +253,12 @@ class LiveState:
         compiled, called = getattr(model, "_compile_config", None), model._saved_model_arg_spec
         counter = model._train_counter
         depends_on = (model, found, compiled, called, counter, restored_paths(model), *used)
-        if self._known is not None and _are_same(self._known[0], depends_on):
+        has_changed = self._watch.has_changed(roots_of(model))
+        if not has_changed and self._known is not None and _are_same(self._known[0], depends_on):
             return self._known[1]
-        used = used or self._variables_read(model, found)
-        variables = (*found.model.values(), *found.optimizers.values())
-        recipe = self._recipes.recipe_of(
-            model,
-            paths=(*found.model, *found.optimizers),
-            layers=find_layers(model),
-            find_others=lambda: find_hidden_layers(model, variables, used),
-        )
+        trace = self._traced(model, found, called, has_changed=has_changed)
+        used = used or (() if trace is None else trace.variables)
+        recipe = self._recipe_of(model, found, used, has_changed=has_changed)
         all_found, paths = with_recipe_variables(found, dict(enumerate(recipe.variables)))
         hidden = find_hidden(model, (*all_found.model.values(), *all_found.optimizers.values()), used)
         described = _Described(
@@ -225,17 +268,66 @@ class LiveState:
             hidden=hidden,
             counters=find_trace_counters(model),
             counter=counter,
+            probe=self._probe_of(model, {**all_found.model, **hidden}),
         )
         # Another variable may come to be where only plain Python leads: there it is looked for each time.
         self._known = None if hidden or restored_paths(model) else (depends_on, described)
         return described
 
-    def _variables_read(self, model: tfk.Model, found: ModelVariables) -> Sequence[tf.Variable]:
-        """Find what a call of the model reads, which stands for what training uses in a loop of the user's own."""
-        called = model._saved_model_arg_spec
-        if self._read is None or self._read[0] is not found or self._read[1] is not called:
-            self._read = found, called, variables_read(model)
-        return self._read[2]
+    def _recipe_of(
+        self, model: tfk.Model, found: ModelVariables, used: Sequence[tf.Variable], *, has_changed: bool
+    ) -> Recipe:
+        """Describe a model; at once where nothing of it has changed and it was not called or compiled anew."""
+        is_called = model._saved_model_arg_spec is not None
+        flags = tuple(trainable_flags(model, find_layers(model)).items())
+        paths = (*found.model, *found.optimizers)
+        compiled = getattr(model, "_compile_config", None)
+        depends_on = (model, paths, is_called, compiled, flags, process_settings())
+        if has_changed or self._recipe is None or self._recipe[0] != depends_on:
+            variables = (*found.model.values(), *found.optimizers.values())
+            recipe = self._recipes.recipe_of(
+                model,
+                layers=find_layers(model),
+                places=self._watch.places,
+                output=self._output,
+                others=find_hidden_layers(model, variables, used),
+            )
+            self._recipe = depends_on, recipe
+        return self._recipe[1]
+
+    def _traced(self, model: tfk.Model, found: ModelVariables, called: Any, *, has_changed: bool) -> Trace | None:
+        """Trace a call of the model, or return the trace where it would be the same again.
+
+        A model whose attributes change from save to save is traced seldom enough to cost little; between, there is none.
+        """
+        known = self._trace_known
+        if known is not None and known[0] is found and known[1] is called and not has_changed:
+            return known[2]
+        began = time.monotonic()
+        if known is not None and began - self._traced_at < _REST_FACTOR * self._trace_seconds and known[0] is found:
+            self._trace_known = found, called, None
+            return None
+        trace = trace_call(model)
+        self._traced_at = time.monotonic()
+        self._trace_seconds = self._traced_at - began
+        self._trace_known = found, called, trace
+        self._output = None if trace is None else trace.described
+        return trace
+
+    def _probe_of(self, model: tfk.Model, variables: Mapping[str, tf.Variable]) -> Probe | None:
+        known = self._trace_known
+        if not self._probes or known is None:
+            return None
+        is_called = model._saved_model_arg_spec is not None
+        if is_called and known[2] is None:
+            return None
+        if self._probe_known is not None and self._probe_known[0] is known[2] and self._probe_known[1] == [*variables]:
+            return self._probe_known[2]
+        layers = find_layers(model)
+        signatures = {} if is_called else signatures_of(layers)
+        probe = probe_of(model, layers, variables, signatures=signatures, trace=known[2])
+        self._probe_known = known[2], [*variables], probe
+        return probe
 
     def put_back(
         self,
@@ -275,9 +367,17 @@ class LiveState:
             if not skip_optimizer_mismatch:
                 require_fit(slots, optimizer, path=path)
         put_back(variables, saved, path=path)
+        if compares_layers and recipe.trusts_all and not is_weights_only:
+            _log_attributes(recipe.put_attributes(model), path)
         if optimizer is not None:
             put_back(slots, optimizer, path=path, skip_mismatch=skip_optimizer_mismatch)
         finish_preprocessing(model)
+
+
+def _log_attributes(changed: Sequence[str], path: str) -> None:
+    if changed:
+        shown = "; ".join(changed[:_MOST_LINES]) + (" ..." if len(changed) > _MOST_LINES else "")
+        _logger.info("Put back from %s, for the training had set it: %s.", path, shown)
 
 
 def _are_same(before: Sequence[Any], now: Sequence[Any]) -> bool:

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import tensorflow as tf
@@ -25,7 +25,7 @@ from keras_probckpt.training.assignment import Specs, build_optimizers, finish_p
 from keras_probckpt.training.hidden import find_located, is_hidden_path, locate_layers, with_hidden_variables
 from keras_probckpt.training.variables import find_layers, find_variables, is_tracked_path, with_recipe_variables
 
-__all__ = ["Request", "load", "make_variables", "needs", "place", "rebuild", "recipe_of", "require_output"]
+__all__ = ["Request", "load", "make_variables", "needs", "place", "rebuild", "recipe_of", "require_output", "saved_variables"]
 
 
 T = TypeVar("T")
@@ -40,6 +40,7 @@ class Request:
     trusted: bool | Iterable[str] | None = None
     compile: bool = True
     skip_mismatch: bool = False
+    verify_outputs: bool = True
 
 
 def load(reader: CheckpointReader, request: Request) -> tfk.Model:
@@ -51,7 +52,7 @@ def load(reader: CheckpointReader, request: Request) -> tfk.Model:
     path = str(reader.info.path)
     recipe = recipe_of(reader, request)
     saved = reader.read_model()
-    with contextlib.ExitStack() as limits:
+    with recipe.policy(), contextlib.ExitStack() as limits:
         if request.builder is None and not recipe.trusts_all:
             limits.enter_context(variables_within(allowance_for(saved)))
         model = rebuild(recipe, saved, request, path=path)
@@ -60,9 +61,38 @@ def load(reader: CheckpointReader, request: Request) -> tfk.Model:
         put = functools.partial(put_back, path=path, skip_mismatch=request.skip_mismatch, layers=differences.all)
         if place(model, recipe, saved, optimizer, put=put, is_needed=needs(model, request)):
             differences.report(path, skip_mismatch=request.skip_mismatch)
+    if request.builder is None or recipe.trusts_all:
+        recipe.put_trainable(find_layers(model), at_compile=False)
     finish_preprocessing(model)
-    require_output(model, recipe, request, path=path)
+    if request.verify_outputs:
+        variables = saved_variables(model, recipe, saved)
+        values = _Values(variables)
+        with recipe.policy():
+            require_output(model, recipe, request, path=path, variables=variables, values=values)
+    recipe.tell_settings(path)
     return model
+
+
+class _Values(Mapping[str, Any]):
+    """The values of variables by path, read when they are asked for."""
+
+    def __init__(self, variables: Mapping[str, tf.Variable]) -> None:
+        self._variables = variables
+
+    def __getitem__(self, path: str) -> Any:
+        return self._variables[path].read_value()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._variables)
+
+    def __len__(self) -> int:
+        return len(self._variables)
+
+
+def saved_variables(model: tfk.Model, recipe: RecipeReader, saved: Iterable[str]) -> Mapping[str, tf.Variable]:
+    """Find the variables of a rebuilt model, those that only the recipe or plain Python leads to among them."""
+    found, _ = with_recipe_variables(find_variables(model), recipe.variables)
+    return with_hidden_variables(found, model, saved).model
 
 
 def recipe_of(reader: CheckpointReader, request: Request, *, finds_live: bool = True) -> RecipeReader:
@@ -96,11 +126,19 @@ def rebuild(recipe: RecipeReader, saved: Iterable[str], request: Request, *, pat
         recipe.require_trust(compiles=request.compile)
     with recipe.policy():
         model = recipe.build(request.builder)
+        is_made_by_file = request.builder is None or recipe.trusts_all
+        if is_made_by_file:
+            recipe.put_attributes(model, only_missing=True)
         make_variables(model, recipe, saved)
+        if is_made_by_file:
+            recipe.put_attributes(model)
+            recipe.put_trainable(find_layers(model), at_compile=True)
         if request.builder is None:
             recipe.add_losses(find_layers(model))
         # A builder that compiles knows best: it may use losses that no recipe can record.
         reason = recipe.compile(model) if request.compile and not model._is_compiled else ""
+        if is_made_by_file:
+            recipe.put_attributes(model)
         _make_hidden_variables(model, recipe, saved)
     if reason:
         warnings.warn(f"The model of {path} comes back uncompiled: {reason}.", stacklevel=5)
@@ -173,13 +211,29 @@ def needs(model: tfk.Model, request: Request) -> Callable[[str], bool]:
     return lambda path: is_tracked_path(path) or (is_as_recorded and is_hidden_path(path))
 
 
-def require_output(model: tfk.Model, recipe: RecipeReader, request: Request, *, path: str) -> None:
-    """Compare what a rebuilt model returns with what the recipe recorded.
+def require_output(  # noqa: PLR0913 - the model, and what its call is compared with
+    model: tfk.Model,
+    recipe: RecipeReader,
+    request: Request,
+    *,
+    path: str,
+    variables: Mapping[str, tf.Variable],
+    values: Mapping[str, Any],
+) -> None:
+    """Compare what a rebuilt model returns with what was recorded: classes and shapes, and the numbers on a fixed input.
+
+    Args:
+        model: The rebuilt model.
+        recipe: The recipe it was made by.
+        request: How the caller wants it.
+        path: Of the checkpoint, for messages.
+        variables: Its variables, by path.
+        values: The saved values, by path.
 
     Raises:
         OutputMismatchError: If it returns something else; with `skip_mismatch` that is a warning.
     """
-    differences = recipe.check_output(model)
+    differences = recipe.check_output(model, find_layers(model), variables, values=values)
     if differences:
         mismatch = OutputMismatchError(path=path, differences=tuple(differences))
         if not request.skip_mismatch:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import tensorflow as tf
 import tf_keras as tfk
 
 from keras_probckpt.errors import CheckpointError, RehearsalError
-from keras_probckpt.manager.rebuilding import Request, needs, place, rebuild, recipe_of, require_output
+from keras_probckpt.manager.rebuilding import Request, needs, place, rebuild, recipe_of, require_output, saved_variables
 from keras_probckpt.manager.second_process import Outputs, restore_in_second_process
 from keras_probckpt.recipe.document import Recipe
 from keras_probckpt.recipe.outputs import fixed_outputs
@@ -51,38 +51,41 @@ class Rehearsal:
         if rehearse is not None and not isinstance(rehearse, bool):
             raise TypeError(f"rehearse must be True, False or None, got {rehearse!r:.200}. Nothing was saved.")
         self._rehearse = rehearse
-        self._rehearsed: Recipe | None = None
+        self._rehearsed: str | None = None
 
     def is_due(self, recipe: Recipe) -> bool:
-        """Whether no checkpoint with this recipe was tried yet, and one is to be."""
-        return self._rehearse is not False and recipe is not self._rehearsed
+        """Whether no checkpoint of a model made of the same parts was tried yet, and one is to be."""
+        return self._rehearse is not False and recipe.structure != self._rehearsed
 
-    def try_out(self, model: tfk.Model, reader: CheckpointReader, recipe: Recipe) -> None:
+    def try_out(
+        self, model: tfk.Model, reader: CheckpointReader, recipe: Recipe, *, values: Mapping[str, tf.Tensor]
+    ) -> None:
         """Try a checkpoint that was just committed, before the model is trained on.
 
         Args:
             model: The live model; it is as it was saved.
             reader: The checkpoint.
             recipe: The recipe in it.
+            values: The values of the model's variables, by path.
 
         Raises:
             RehearsalError: If it cannot be restored.
         """
-        self._rehearsed = recipe
+        self._rehearsed = recipe.structure
         if self._rehearse:
             _compare_with_second_process(model, reader)
         else:
-            _rebuild_here(reader)
+            _rebuild_here(reader, values)
         reason = recipe.document["compile"].get("reason")
         if reason:
             warnings.warn(f"{reader.info.path} will come back uncompiled: {reason}.", stacklevel=5)
 
 
-def _rebuild_here(reader: CheckpointReader) -> None:
+def _rebuild_here(reader: CheckpointReader, values: Mapping[str, tf.Tensor]) -> None:
     path = reader.info.path
     try:
         with undisturbed(), unchanged_registries():
-            _follow(reader)
+            _follow(reader, values)
     except Exception as error:  # noqa: BLE001 - a user's code may fail in any way
         problem = str(error) if isinstance(error, CheckpointError) else f"{type(error).__name__}: {error}"
         try:
@@ -92,8 +95,8 @@ def _rebuild_here(reader: CheckpointReader) -> None:
         _logger.info("%s can be restored by a new process, but not in this one: %s", path, problem)
 
 
-def _follow(reader: CheckpointReader) -> None:
-    """Do what a restore does, but for the values."""
+def _follow(reader: CheckpointReader, values: Mapping[str, tf.Tensor]) -> None:
+    """Do what a restore does; the values stay where they are, and are lent to what is compared."""
     request, path = Request(trusted=True), str(reader.info.path)
     recipe = recipe_of(reader, request, finds_live=False)
     saved = recipe.saved("variables")
@@ -104,7 +107,8 @@ def _follow(reader: CheckpointReader) -> None:
         is_needed = needs(model, request)
         place(model, recipe, saved, optimizer or None, put=fit, is_needed=is_needed, build=_build_symbolically)
         recipe.check_layers(find_layers(model), is_as_recorded=True).report(path, skip_mismatch=False)
-        require_output(model, recipe, request, path=path)
+        variables = saved_variables(model, recipe, saved)
+        require_output(model, recipe, request, path=path, variables=variables, values=values)
 
 
 def _build_symbolically(model: tfk.Model, saved: Iterable[str]) -> None:

@@ -112,8 +112,10 @@ def answer() -> None:
     location = resolve(question.path)
     store = CheckpointStore(LocalFileSystem(location.directory), keys=load_keys())
     reader = CheckpointReader(store, store.open(pathlib.Path(question.path).name))
-    model = load(reader, Request())
+    recipe = recipe_of(reader, Request())
+    with recipe.policy():
+        model = load(reader, Request())
+        outputs = fixed_outputs(find_layers(model), recipe.signatures) if question.wants_outputs else {}
     if question.wants_outputs:
-        outputs = fixed_outputs(find_layers(model), recipe_of(reader, Request()).signatures)
         content = b"".join(bytes(part) for part in encode_tensors(outputs))
         (pathlib.Path(question.directory) / _OUTPUTS_NAME).write_bytes(content)

@@ -14,6 +14,7 @@ import tensorflow as tf
 import tf_keras as tfk
 
 from keras_probckpt.errors import MalformedRecipeError
+from keras_probckpt.model.unchanged import set_losses
 from keras_probckpt.recipe.codec import Decoder, Encoder, Node, field
 from keras_probckpt.recipe.construction import call
 from keras_probckpt.recipe.known import known_name
@@ -24,7 +25,7 @@ __all__ = [
     "make_calls",
     "record_calls",
     "recorded_signatures",
-    "set_losses",
+    "signatures_of",
     "symbolic_call",
 ]
 
@@ -57,6 +58,12 @@ def call_signature(layer: tfk.layers.Layer) -> Signature | None:
         return None
     args, kwargs = layer._get_save_spec(dynamic_batch=True, inputs_only=False)
     return list(args), dict(kwargs)
+
+
+def signatures_of(layers: Mapping[str, tfk.layers.Layer]) -> dict[str, Signature]:
+    """Return how layers were first called, by path; those that were not are left out."""
+    found = {path: call_signature(layer) for path, layer in layers.items()}
+    return {path: signature for path, signature in found.items() if signature is not None}
 
 
 def _record_call(path: str, layer: tfk.layers.Layer, encoder: Encoder) -> Node | None:
@@ -138,11 +145,6 @@ def symbolic_call(layer: tfk.layers.Layer, args: Sequence[Any], kwargs: Mapping[
     with (graph or _FuncGraph("symbolic_call")).as_default():
         placeholders, keywords = tf.nest.map_structure(_placeholder, (list(args), dict(kwargs)))
         return layer(*placeholders, **keywords)
-
-
-def set_losses(layer: tfk.layers.Layer, losses: list[Any]) -> None:
-    """Set the losses that a layer has collected, and not as an attribute that Keras would track from then on."""
-    object.__setattr__(layer, "_losses", losses)
 
 
 def _forget_losses(layer: tfk.layers.Layer) -> None:

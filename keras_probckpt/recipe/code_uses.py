@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from keras_probckpt.model.members import member
 from keras_probckpt.recipe.known import known_name
-from keras_probckpt.recipe.members import member
 from keras_probckpt.recipe.sources import functions_of
+from keras_probckpt.recipe.stand_ins import stand_in
 from keras_probckpt.recipe.tfp_objects import PARAMETRIZED
 
 __all__ = ["is_of_library", "label_of", "used_by"]
@@ -60,10 +61,10 @@ def used_by(value: Any) -> Iterator[tuple[str, Any]]:
 def _bound(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         if name != "__class__" and _is_filled(cell):
-            yield name, cell.cell_contents
+            yield name, stand_in(function, name, cell.cell_contents)
     for parameter in inspect.signature(function, follow_wrapped=False).parameters.values():
         if parameter.default is not parameter.empty:
-            yield parameter.name, parameter.default
+            yield parameter.name, stand_in(function, parameter.name, parameter.default)
 
 
 def _is_filled(cell: types.CellType) -> bool:
@@ -83,7 +84,7 @@ def _global(function: types.FunctionType, user: Any) -> Iterator[tuple[str, Any]
             members = ((member, vars(item).get(member)) for member in names)
             found = [(f"{name}.{member}", inner) for member, inner in members if callable(inner)]
         else:
-            found = [(name, item)] if name in function.__globals__ else []
+            found = [(name, stand_in(function, name, item))] if name in function.__globals__ else []
         yield from ((path, inner) for path, inner in found if _is_told(inner, user))
 
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from keras_probckpt.errors import MalformedRecipeError, UnrecordableError
-from keras_probckpt.recipe.members import member
+from keras_probckpt.model.members import member
 
 __all__ = [
     "BUILDER_ADVICE",
@@ -134,22 +134,24 @@ class Encoder:
         return self._external_numbers[id(value)]
 
     @contextlib.contextmanager
-    def attempt(self) -> Iterator[None]:
-        """Take back what was written inside if it fails: there may be another way to write it.
-
-        Raises:
-            UnrecordableError: As it was raised inside.
-        """
-        parts = (self.arrays, self.by_value, self.code, self.externals, self.variables)
-        parts = (*parts, self._written, self._external_numbers)
-        lengths = [len(part) for part in parts]
+    def undone_on_error(self) -> Iterator[None]:
+        """Forget what was written inside if that ends with an error: nothing then refers to it."""
+        lists: tuple[list[Any], ...] = (self.by_value, self.code, self.externals, self.variables, self._kept_alive)
+        dicts: tuple[dict[Any, Any], ...] = (self.arrays, self._written, self._external_numbers)
+        lengths = [len(kept) for kept in (*lists, *dicts)]
         try:
             yield
-        except UnrecordableError:
-            for part, length in zip(parts, lengths, strict=True):
-                while len(part) > length:
-                    part.popitem() if isinstance(part, dict) else part.pop()
+        except BaseException:
+            for kept, length in zip(lists, lengths, strict=False):
+                del kept[length:]
+            for entries, length in zip(dicts, lengths[len(lists) :], strict=True):
+                for key in list(entries)[length:]:
+                    del entries[key]
             raise
+
+    def is_written(self, value: Any) -> bool:
+        """Whether an object whose identity matters has been written."""
+        return id(value) in self._written
 
     def announce(self, value: Any, node: Node) -> None:
         """Let a node stand for a value before it is complete: what is in the value may lead back to it.
@@ -160,11 +162,6 @@ class Encoder:
         """
         self._written[id(value)] = node
         self._kept_alive.append(value)
-
-    def forget_code(self, count: int) -> None:
-        """Drop the functions stored by value beyond a number of them: what referred to them is not kept."""
-        del self.by_value[count:]
-        del self.code[count:]
 
     def encode_items(self, values: Sequence[Any], where: str) -> list[Node]:
         """Write each item of a sequence."""
@@ -208,6 +205,7 @@ class Decoder:
         arrays: Arrays that nodes refer to, by name.
         variables: Variables made for nodes that stand for one, by the number the node gives.
         resolve: Finds the class or function that a reference node names, or refuses it.
+        is_trusted: Whether all that the nodes ask for may be done: their author is trusted.
     """
 
     def __init__(
@@ -217,7 +215,9 @@ class Decoder:
         arrays: Mapping[str, np.ndarray[Any, Any]],
         resolve: Callable[[dict[str, Node], Decoder, str], Any],
         document: Node,
+        is_trusted: bool = False,
     ) -> None:
+        self.is_trusted = is_trusted
         self.arrays = arrays
         self.variables: dict[int, Any] = {}
         self.resolve = resolve

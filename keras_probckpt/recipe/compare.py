@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,71 +9,25 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras as tfk
 
-from keras_probckpt.recipe.calls import call_signature, set_losses, symbolic_call
 from keras_probckpt.recipe.codec import Node
 
-__all__ = ["describe_output", "output_differences", "untouched", "variables_read"]
+__all__ = ["describe", "output_differences"]
 
 # Attributes through which one distribution wraps another.
 _WRAPPED = ("tensor_distribution", "distribution", "components_distribution")
 
 
-def describe_output(model: tfk.Model) -> Node:
-    """Describe what calling a model returns, without computing anything and without touching its random state.
-
-    The call is traced on placeholders of the signature that tf_keras recorded, into a graph that is thrown away.
+def describe(output: Any) -> Node:
+    """Describe what a call returned.
 
     Returns:
         The structure of its outputs: objects and lists as they are, a tensor as `{"tensor", "shape"}`, a distribution
-        as `{"distribution", "dtype", "batch_shape", "event_shape"}` with the chain of classes from the outermost. Null
-        for a model that was never called or cannot be traced.
+        as `{"distribution", "dtype", "batch_shape", "event_shape"}` with the chain of classes from the outermost.
     """
-    signature = call_signature(model)
-    if signature is None:
-        return None
-    try:
-        with untouched(model):
-            return _described(symbolic_call(model, *signature))
-    except Exception:  # noqa: BLE001 - a model that runs eagerly may do anything; training goes on without a description
-        return None
-
-
-def variables_read(model: tfk.Model) -> tuple[tf.Variable, ...]:
-    """Find the variables that calling a model reads, likewise; none where that cannot be traced."""
-    signature, graph = call_signature(model), tf.__internal__.FuncGraph("variables_read")
-    if signature is None:
-        return ()
-    try:
-        with untouched(model):
-            symbolic_call(model, *signature, graph=graph)
-            return tuple(graph._watched_variables)
-    except Exception:  # noqa: BLE001 - as above
-        return ()
-
-
-@contextlib.contextmanager
-def untouched(model: tfk.layers.Layer) -> Iterator[None]:
-    """Put back what a traced call changes in a layer or model: the losses it collects, and the seeds it counts."""
-    layers = list(model._flatten_layers())
-    losses = [list(layer._losses) for layer in layers]
-    eager_losses = [getattr(layer._thread_local, "_eager_losses", []) for layer in layers]
-    generators = [generator for layer in layers if (generator := getattr(layer, "_random_generator", None)) is not None]
-    seeds = [generator._seed for generator in generators]
-    try:
-        yield
-    finally:
-        for layer, kept, kept_eager in zip(layers, losses, eager_losses, strict=True):
-            set_losses(layer, kept)
-            layer._thread_local._eager_losses = kept_eager
-        for generator, seed in zip(generators, seeds, strict=True):
-            generator._seed = seed
-
-
-def _described(output: Any) -> Node:
     if isinstance(output, Mapping):
-        return {str(key): _described(item) for key, item in output.items()}
+        return {str(key): describe(item) for key, item in output.items()}
     if isinstance(output, (list, tuple)):
-        return [_described(item) for item in output]
+        return [describe(item) for item in output]
     if isinstance(output, tfp.distributions.Distribution):
         return {
             "distribution": list(_classes(output)),

@@ -58,12 +58,10 @@ def record_compile(model: tfk.Model, encoder: Encoder) -> dict[str, Node]:
     """
     if not model._is_compiled or getattr(model, "_compile_config", None) is None:
         return {"arguments": None}
-    pickled_before = len(encoder.by_value)
     try:
-        with _as_they_were_named(model):
+        with _as_they_were_named(model), encoder.undone_on_error():
             return _recorded(model, encoder)
     except UnrecordableError as error:
-        encoder.forget_code(pickled_before)
         return {"arguments": None, "reason": f"{error.where}: {error.problem}"}
 
 

@@ -47,18 +47,23 @@ _ESSENCE = {
 }
 
 
-def describe_layers(layers: Mapping[str, tfk.layers.Layer], *, compiled: Mapping[str, Any]) -> dict[str, Node]:
+def describe_layers(
+    layers: Mapping[str, tfk.layers.Layer], *, compiled: Mapping[str, Any], builder: Any = None
+) -> dict[str, Node]:
     """Describe the layers of a model, and the losses and metrics it was compiled with.
 
     Args:
         layers: The model, at the path `""`, and the layers in it by path, parents before their children.
         compiled: The arguments of `compile`; empty for a model that was not compiled.
+        builder: The function that built the model, if one did.
 
     Returns:
-        `{"layers": {path: {"class", "config", "code"}}, "compile": {...}, "functions": [{"name", "source", "uses"}]}`.
+        `{"layers": {path: {"class", "config", "code"}}, "compile": {...}, "functions": [{"name", "source", "uses"}]}`,
+        with `"builder"` where there is one.
     """
     describer = _Describer(layers)
     return {
+        **({} if builder is None else {"builder": describer.value(builder)}),
         "layers": describer.layers(),
         "compile": {key: describer.value(compiled[key]) for key in _COMPILED if compiled.get(key) is not None},
         "functions": describer.functions(),

@@ -89,7 +89,11 @@ def _check_entry(entry: Node, fields: Mapping[str, type], where: str) -> None:
 
 
 def layer_differences(
-    recorded: dict[str, Node], rebuilt: dict[str, Node], *, replacements: Collection[str] = ()
+    recorded: dict[str, Node],
+    rebuilt: dict[str, Node],
+    *,
+    replacements: Collection[str] = (),
+    put_back: Sequence[str] = (),
 ) -> LayerDifferences:
     """Compare what was saved with what was rebuilt, as `describe_layers` describes them.
 
@@ -97,11 +101,13 @@ def layer_differences(
         recorded: The description in a recipe, checked.
         rebuilt: That of the rebuilt model.
         replacements: Names of classes that the caller put in place of others.
+        put_back: What the constructors made otherwise than it was saved, and that was put back. A training may have set
+            it, so it is told only where something else differs: then the code has changed.
 
     Raises:
         MalformedRecipeError: If the recorded description refers to what is not in it.
     """
-    return _Comparison(recorded, rebuilt, replacements).differences()
+    return _Comparison(recorded, rebuilt, replacements).differences(put_back)
 
 
 class _Comparison:
@@ -111,9 +117,19 @@ class _Comparison:
         self._recorded, self._rebuilt, self._replacements = recorded, rebuilt, replacements
         self._places: dict[tuple[int, int], list[str]] = {}
 
-    def differences(self) -> LayerDifferences:
-        layers = tuple(self._other_layers())
-        return LayerDifferences(layers, (*self._configs(), *self._code()))
+    def differences(self, put_back: Sequence[str]) -> LayerDifferences:
+        layers, configs = tuple(self._other_layers()), tuple(self._configs())
+        code = tuple(self._code())
+        is_changed = bool(layers or configs or code) or self._is_other_builder()
+        return LayerDifferences(layers, (*configs, *(put_back if is_changed else ()), *code))
+
+    def _is_other_builder(self) -> bool:
+        """Whether the function that built the model reads otherwise: told is only what that makes of the model."""
+        numbers = [side.get("builder") for side in (self._recorded, self._rebuilt)]
+        if not all(isinstance(number, dict) and type(number.get("function")) is int for number in numbers):
+            return False
+        saved, rebuilt = (self._entry(side, number["function"]) for side, number in enumerate(numbers) if number)
+        return not is_same_code(saved["source"], rebuilt["source"])
 
     def _other_layers(self) -> Iterator[str]:
         before, after = self._recorded["layers"], self._rebuilt["layers"]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import json
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Literal
@@ -14,12 +17,16 @@ import tf_keras as tfk
 from tf_keras.src.mixed_precision import policy
 
 from keras_probckpt.errors import MalformedRecipeError, UnsupportedModelError, UntrustedCheckpointError
+from keras_probckpt.format.digest import digest_hex
 from keras_probckpt.format.requirements import requirements_of, variables_of
+from keras_probckpt.model.objects import Place
+from keras_probckpt.model.trainable import put_flags, trainable_flags
 from keras_probckpt.recipe.arguments import CallArguments
+from keras_probckpt.recipe.attributes import put_attributes, record_attributes
 from keras_probckpt.recipe.builder import BuilderCall, recorded_builder
-from keras_probckpt.recipe.calls import Signature, call_signature, make_calls, record_calls, recorded_signatures
+from keras_probckpt.recipe.calls import Signature, make_calls, record_calls, recorded_signatures
 from keras_probckpt.recipe.codec import TAG, Decoder, Node, field
-from keras_probckpt.recipe.compare import describe_output, output_differences
+from keras_probckpt.recipe.compare import output_differences
 from keras_probckpt.recipe.compiling import compile_arguments, compile_as_recorded, record_compile
 from keras_probckpt.recipe.construction import call
 from keras_probckpt.recipe.description import describe_layers
@@ -27,6 +34,13 @@ from keras_probckpt.recipe.differences import LayerDifferences, checked_descript
 from keras_probckpt.recipe.functions import pack
 from keras_probckpt.recipe.kinds import ALL_KINDS, new_encoder
 from keras_probckpt.recipe.losses import add_recorded_losses, record_losses
+from keras_probckpt.recipe.probe import output_differences_of, probe_of, trace_call
+from keras_probckpt.recipe.process_settings import (
+    checked_settings,
+    process_settings,
+    settings_as,
+    settings_that_differ,
+)
 from keras_probckpt.recipe.trust import Trust
 
 __all__ = ["Recipe", "RecipeBook", "RecipeReader", "describe", "require_tf_keras_model"]
@@ -48,6 +62,18 @@ class Recipe:
     code: bytes | None
     variables: tuple[tf.Variable, ...]
 
+    @functools.cached_property
+    def structure(self) -> str:
+        """A digest of what the model is made of: the same for another value of an attribute or an argument."""
+        layers = self.document["description"]["layers"]
+        parts = {
+            "layers": {path: layer["class"] for path, layer in layers.items()},
+            "requires": [item.describe() for item in requirements_of(self.document)],
+            "calls": [node["layer"] for node in self.document["calls"]],
+            "is_compiled": self.document["compile"].get("reason", self.document["compile"].get("arguments") is None),
+        }
+        return digest_hex(json.dumps(parts, sort_keys=True).encode())
+
 
 def require_tf_keras_model(model: Any) -> None:
     """Check that an object is a model of tf_keras.
@@ -63,6 +89,8 @@ def describe(
     model: tfk.Model,
     layers: Mapping[str, tfk.layers.Layer],
     *,
+    places: Sequence[Place] = (),
+    output: Node = None,
     others: Mapping[str, tfk.layers.Layer] | None = None,
     builder: Callable[..., Any] | None = None,
     builder_kwargs: Mapping[str, Any] | None = None,
@@ -72,6 +100,8 @@ def describe(
     Args:
         model: The live model; nothing of it is changed. It is called once, on placeholders.
         layers: The model, at the path `""`, and the layers in it by path, parents before their children.
+        places: The walk over the model, for what its objects hold beside all that.
+        output: What a call of the model returns, as `describe` of `compare` describes it.
         others: Layers that the model does not track and that have variables all the same, by path.
         builder: The function that built it, in place of its layers.
         builder_kwargs: Keyword arguments the builder was called with.
@@ -88,16 +118,21 @@ def describe(
         "calls": record_calls({**layers, **(others or {})}, encoder),
         "compile": record_compile(model, encoder),
         "losses": [] if source is not model else record_losses(layers, encoder),
+        "attributes": record_attributes(places, encoder),
+        "trainable": {path: list(flags) for path, flags in trainable_flags(model, layers).items()},
         "policy": model.dtype_policy.name,
+        "settings": process_settings(),
         "externals": encoder.externals,
-        "output": describe_output(model),
-        "description": describe_layers(layers, compiled=compile_arguments(model)),
+        "output": output,
+        "description": describe_layers(
+            layers, compiled=compile_arguments(model), builder=source.function if source is not model else None
+        ),
     }
     return Recipe(document, encoder.arrays, pack(encoder.code), tuple(encoder.variables))
 
 
 class RecipeBook:
-    """Describes a model as it goes through a training, and again only when what the recipe depends on has changed.
+    """Describes a model as it goes through a training.
 
     Args:
         builder: The function that built the model, in place of its layers.
@@ -117,34 +152,26 @@ class RecipeBook:
             raise TypeError(f"builder must be a function that builds the model, got {builder!r:.200}.")
         self._builder = builder
         self._builder_kwargs = builder_kwargs
-        self._known: tuple[Any, Recipe] | None = None
 
     def recipe_of(
         self,
         model: tfk.Model,
         *,
-        paths: Sequence[str],
         layers: Mapping[str, tfk.layers.Layer],
-        find_others: Callable[[], Mapping[str, tfk.layers.Layer]] = dict,
+        places: Sequence[Place],
+        output: Node,
+        others: Mapping[str, tfk.layers.Layer],
     ) -> Recipe:
-        """Describe a model; at once where nothing of this has changed since the last time.
-
-        That is: its layers, which of them are trained, its variables, and whether it was called or compiled anew.
-
-        Args:
-            model: The live model.
-            paths: Paths of its variables and its optimizers'.
-            layers: The layers by path, as `describe` takes them.
-            find_others: Returns those that the model does not track, likewise.
-        """
-        parts = [(path, layer, layer._trainable) for path, layer in layers.items()]
-        was_called = call_signature(model) is not None
-        depends_on = (parts, tuple(paths), was_called, getattr(model, "_compile_config", None))
-        if self._known is None or self._known[0] != depends_on:
-            kwargs = self._builder_kwargs
-            recipe = describe(model, layers, others=find_others(), builder=self._builder, builder_kwargs=kwargs)
-            self._known = depends_on, recipe
-        return self._known[1]
+        """Describe a model as it is now; the arguments are those of `describe`."""
+        return describe(
+            model,
+            layers,
+            places=places,
+            output=output,
+            others=others,
+            builder=self._builder,
+            builder_kwargs=self._builder_kwargs,
+        )
 
 
 class RecipeReader:
@@ -162,8 +189,12 @@ class RecipeReader:
         self._document = document
         # Releases before it was recorded wrote none.
         self._description = checked_description(document["description"]) if "description" in document else None
+        # Nor of this.
+        self._attributes = field(document, "attributes", list, "recipe") if "attributes" in document else []
+        self._put_back: list[str] = []
+        self._settings = checked_settings(document.get("settings", {}))  # Likewise.
         self._trust = trust
-        self._decoder = Decoder(ALL_KINDS, arrays=arrays, resolve=trust.resolve, document=document)
+        self._decoder = Decoder(ALL_KINDS, arrays=arrays, resolve=trust.resolve, document=document, is_trusted=trust.trusts_all)
 
     @property
     def trusts_all(self) -> bool:
@@ -172,13 +203,28 @@ class RecipeReader:
 
     @contextlib.contextmanager
     def policy(self) -> Iterator[None]:
-        """Let layers be made under the dtype policy that was the global one when the model was made."""
-        if "policy" not in self._document:  # Releases before it was recorded wrote none.
+        """Let layers be made, and called, under the dtype policy and the settings that were those of the process."""
+        with contextlib.ExitStack() as scopes:
+            scopes.enter_context(settings_as(self._settings))
+            if "policy" in self._document:  # Releases before it was recorded wrote none.
+                name = field(self._document, "policy", str, "recipe")
+                scopes.enter_context(policy.policy_scope(call(tfk.mixed_precision.Policy, [name], {}, "policy")))
             yield
-            return
-        name = field(self._document, "policy", str, "recipe")
-        with policy.policy_scope(call(tfk.mixed_precision.Policy, [name], {}, "policy")):
-            yield
+
+    def tell_settings(self, path: str) -> None:
+        """Warn of settings that are others in this process: the model reads them when it is called, not once.
+
+        Args:
+            path: Of the checkpoint.
+        """
+        differing = settings_that_differ(self._settings)
+        if differing:
+            warnings.warn(
+                f"{path} was saved under other settings of Keras, which belong to the whole process. They were set to "
+                f"build the model, and put back. Where it reads them when it is called, it computes something else "
+                f"here; set them first: {'; '.join(differing)}.",
+                stacklevel=5,
+            )
 
     def require_trust(self, *, compiles: bool) -> None:
         """Check that all that a restore would do may be done, so that one refusal lists it all.
@@ -290,11 +336,65 @@ class RecipeReader:
         self._trust.check(recorded)
         add_recorded_losses(layers, recorded, self._decoder)
 
-    def check_output(self, model: tfk.Model) -> list[str]:
-        """List what the model returns otherwise than it did when the recipe was written; empty where it is the same."""
-        recorded = self._document.get("output")
-        rebuilt = None if recorded is None else describe_output(model)
-        return [] if rebuilt is None else output_differences(recorded, rebuilt)
+    def put_attributes(self, model: tfk.Model, *, only_missing: bool = False) -> list[str]:
+        """Put back what the objects of the model held, of those that had none of it put back yet.
+
+        Args:
+            model: The model.
+            only_missing: Only what is not there or None, for a model that was not called yet and may need it to be.
+
+        Returns:
+            What was other than recorded, each as a line with both values.
+        """
+        changed, absent = put_attributes(model, self._attributes, self._decoder, only_missing=only_missing)
+        self._attributes = self._attributes if only_missing else absent
+        self._put_back += changed
+        return changed
+
+    def put_trainable(self, layers: Mapping[str, tfk.layers.Layer], *, at_compile: bool) -> None:
+        """Set which layers are trained, as it was at `compile` or as it was when the model was saved.
+
+        Args:
+            layers: The rebuilt model and its layers, by path.
+            at_compile: Set what was so at `compile`.
+        """
+        if "trainable" in self._document:  # Releases before it was recorded wrote none.
+            recorded = field(self._document, "trainable", dict, "recipe")
+            flags = {path: _flags(pair, f"trainable[{path!r}]") for path, pair in recorded.items()}
+            put_flags(layers, flags, at_compile=at_compile)
+
+    def check_output(
+        self,
+        model: tfk.Model,
+        layers: Mapping[str, tfk.layers.Layer],
+        variables: Mapping[str, tf.Variable],
+        *,
+        values: Mapping[str, Any],
+    ) -> list[str]:
+        """List what the model returns otherwise than it did when it was saved; empty where it is the same.
+
+        Args:
+            model: The rebuilt model; it is left as it is.
+            layers: The model and its layers, by path.
+            variables: Its variables, by path.
+            values: The values of the variables that it was saved with, by path.
+        """
+        recorded, trace = self._document.get("output"), None
+        outputs = self._recorded_outputs()
+        if recorded is not None or outputs:
+            trace = trace_call(model)
+        differences = [] if trace is None or recorded is None else output_differences(recorded, trace.described)
+        if outputs and not differences:
+            signatures = {} if trace is not None else self.signatures
+            probe = probe_of(model, layers, variables, signatures=signatures, trace=trace)
+            differences = [] if probe is None else output_differences_of(outputs, probe.outputs(values))
+        return differences
+
+    def _recorded_outputs(self) -> dict[str, np.ndarray[Any, Any]]:
+        recorded = self._document.get("probe") or {}  # Releases before it was recorded wrote none.
+        if not isinstance(recorded, dict) or not all(name in self._decoder.arrays for name in recorded.values()):
+            raise MalformedRecipeError(where="probe", problem=f"it names arrays that are not there: {recorded!r:.80}")
+        return {place: self._decoder.arrays[name] for place, name in recorded.items()}
 
     @property
     def layer_paths(self) -> AbstractSet[str]:
@@ -313,8 +413,19 @@ class RecipeReader:
         """
         if self._description is None or (is_as_recorded and not requirements_of(self._document)):
             return LayerDifferences()
-        rebuilt = describe_layers(layers, compiled=compile_arguments(layers[""]) if is_as_recorded else {})
-        return layer_differences(self._description, rebuilt, replacements=self._trust.replacements)
+        rebuilt = describe_layers(
+            layers,
+            compiled=compile_arguments(layers[""]) if is_as_recorded else {},
+            builder=self._builder() if is_as_recorded else None,
+        )
+        return layer_differences(
+            self._description, rebuilt, replacements=self._trust.replacements, put_back=self._put_back
+        )
+
+    def _builder(self) -> Any:
+        node = self._document.get("model")
+        is_build = isinstance(node, dict) and node.get(TAG) == "build"
+        return self._decoder.decode(field(node, "class", dict, "model"), "model.class") if is_build else None
 
     def compile(self, model: tfk.Model) -> str:
         """Compile the model as recorded.
@@ -332,3 +443,9 @@ class RecipeReader:
         except MalformedRecipeError as error:
             raise dataclasses.replace(error, advice="Pass compile=False to take the model uncompiled.") from error
         return str(recorded.get("reason", ""))
+
+
+def _flags(pair: Node, where: str) -> tuple[bool, bool]:
+    if not isinstance(pair, list) or [type(flag) for flag in pair] != [bool, bool]:
+        raise MalformedRecipeError(where=where, problem=f"two booleans are needed, not {pair!r:.80}")
+    return pair[0], pair[1]

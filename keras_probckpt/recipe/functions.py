@@ -12,6 +12,7 @@ Three kinds of node stand for them:
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import pickle
@@ -26,13 +27,15 @@ import numpy as np
 import tensorflow as tf
 from tf_keras import saving
 
-from keras_probckpt.errors import UnrecordableError
-from keras_probckpt.recipe.code_uses import is_of_library, label_of
+from keras_probckpt.errors import CheckpointError, UnrecordableError
+from keras_probckpt.model.members import member
+from keras_probckpt.recipe.code_uses import is_of_library
 from keras_probckpt.recipe.codec import BUILDER_ADVICE, TAG, Encoder, Kind, Node
-from keras_probckpt.recipe.members import member
+from keras_probckpt.recipe.importing import import_name, is_importable
 from keras_probckpt.recipe.sources import remember_source, source_of
+from keras_probckpt.recipe.stand_ins import is_large_array, is_without_data, tell_of_large_values, without_data
 
-__all__ = ["REFERENCE_KINDS", "encode_reference", "import_name", "is_referable", "pack", "remember_reference"]
+__all__ = ["REFERENCE_KINDS", "encode_reference", "is_referable", "pack", "remember_reference"]
 
 # Where classes and functions that were unpickled were registered, in the process that saved them.
 _REGISTERED_AS: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
@@ -40,32 +43,29 @@ _REGISTERED_AS: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary(
 _TracedFunction = tf.__internal__.function.Function
 _NAMED = (type, types.FunctionType, types.BuiltinFunctionType, _TracedFunction)
 _REFERABLE = (*_NAMED, types.MethodType, functools.partial)
-
-# Whose objects are pickled as those of users' classes are: generators of random numbers, initializers of Keras 3.
-_PICKLED_LIBRARIES = (sys.stdlib_module_names | {"numpy", "keras"}) - {"builtins"}
+# Of Python's built-in classes the encoder knows what is a value; iterators and views belong to what they go through.
+# Of Keras 3 only what tf_keras takes as well can be met, such as an initializer.
+_NOT_OF_STATE = frozenset({"tensorflow", "tf_keras", "tensorflow_probability", "keras_probckpt", "builtins"})
+_Initializer: type = tf.constant_initializer.__mro__[1]  # The base class of TensorFlow's own, which has no public name.
 
 
 def is_referable(value: Any) -> bool:
-    """Whether a value is a class or a function, to be stored by name or by value."""
-    return isinstance(value, _REFERABLE)
+    """Whether a value is a class or a function, to be stored by name or by value.
+
+    So is what can be called and has a name of its own: functions that are written in C, and those of numpy.
+    """
+    return isinstance(value, _REFERABLE) or (callable(value) and import_name(value) is not None)
 
 
 def _is_plain_object(value: Any) -> bool:
-    """Whether a value is an object of which Keras and TFP know nothing: of a user's class, of Python's or numpy's."""
+    """Whether a value is an object that its state makes: of a user's class, of Python's or numpy's, or an initializer.
+
+    Of other classes of the libraries, objects may stand for what only this process has.
+    """
+    if is_referable(value):
+        return False
     package = type(value).__module__.partition(".")[0]
-    return not is_referable(value) and (package in _PICKLED_LIBRARIES or not is_of_library(type(value)))
-
-
-def import_name(value: Any) -> tuple[str, str] | None:
-    """Return `(module, qualified name)` under which a fresh process can import the value; `None` if there is none."""
-    module, name = member(value, "__module__"), member(value, "__qualname__")
-    if not isinstance(module, str) or not isinstance(name, str) or module == "__main__":
-        return None
-    try:
-        found = functools.reduce(getattr, name.split("."), sys.modules.get(module))
-    except AttributeError:  # A local function, a lambda, or a name since rebound.
-        return None
-    return (module, name) if found is value else None
+    return not is_of_library(type(value)) or package not in _NOT_OF_STATE or isinstance(value, _Initializer)
 
 
 def remember_reference(value: Any, node: dict[str, Node]) -> None:
@@ -120,20 +120,28 @@ def _add_by_value(value: Any, encoder: Encoder, where: str) -> int:
 def _pickled(value: Any, encoder: Encoder, where: str) -> bytes:
     buffer = io.BytesIO()
     try:
-        _Pickler(buffer, value=value, encoder=encoder, where=where).dump(value)
-    except (TypeError, ValueError, AttributeError, pickle.PicklingError, RecursionError, RuntimeError) as error:
-        if _is_plain_object(value):
-            problem = f"a {label_of(type(value))} cannot be pickled: {error}"
-            raise UnrecordableError(where=where, problem=problem, advice=BUILDER_ADVICE) from error
-        name = member(value, "__qualname__", repr(value))
-        code = member(value, "__code__")
-        place = f"{name} ({code.co_filename}:{code.co_firstlineno})" if code else name
-        raise UnrecordableError(
-            where=f"the function or class {place}",
-            problem=f"it has no importable name, and something it uses cannot be pickled: {error}",
-            advice=f"Move it to a module that can be imported, or out of reach of that object. {BUILDER_ADVICE}",
-        ) from error
+        with contextlib.closing(_Pickler(buffer, value=value, encoder=encoder, where=where)) as pickler:
+            pickler.dump(value)
+    except CheckpointError:
+        raise
+    except Exception as error:  # A user's `__reduce__` may raise whatever it likes.
+        raise _unrecordable(value, where, error) from error
     return buffer.getvalue()
+
+
+def _unrecordable(value: Any, where: str, error: Exception) -> UnrecordableError:
+    if not is_referable(value):
+        name = f"{type(value).__module__}.{type(value).__qualname__}"
+        problem = f"a {name} is of no kind that can be rebuilt, but by its state, and that cannot be pickled: {error}"
+        return UnrecordableError(where=where, problem=problem, advice=BUILDER_ADVICE)
+    name = getattr(value, "__qualname__", repr(value))
+    code = getattr(value, "__code__", None)
+    place = f"{name} ({code.co_filename}:{code.co_firstlineno})" if code else name
+    return UnrecordableError(
+        where=f"the function or class {place}",
+        problem=f"it has no importable name, and something it uses cannot be pickled: {error}",
+        advice=f"Move it to a module that can be imported, or out of reach of that object. {BUILDER_ADVICE}",
+    )
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle is untyped
@@ -147,11 +155,17 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle is unty
         self._value = value
         self._encoder = encoder
         self._where = where
+        self._by_value_for_now = contextlib.ExitStack()
+
+    def close(self) -> None:
+        """Let cloudpickle write by name again what it did before."""
+        self._by_value_for_now.close()
 
     def persistent_id(self, obj: Any) -> tuple[str, int] | None:
         if obj is self._value:
             return None
-        if self._encoder.is_shared(obj) and not isinstance(obj, (np.ndarray, tf.Tensor)):
+        is_small = isinstance(obj, (np.ndarray, tf.Tensor)) and not is_large_array(obj)
+        if not is_small and self._encoder.is_shared(obj):
             return "external", self._encoder.add_external(obj, self._where)
         for index, known in enumerate(self._encoder.by_value):
             if known is obj and self._encoder.code[index]:
@@ -159,6 +173,14 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle is unty
         return None
 
     def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, (type, types.FunctionType, types.ModuleType)):
+            self._take_by_value(obj.__name__ if isinstance(obj, types.ModuleType) else obj.__module__)
+        if isinstance(obj, functools.cached_property):  # Before Python 3.12 it holds a lock.
+            return functools.cached_property, (obj.func,), {"attrname": obj.attrname}
+        if is_without_data(obj):
+            return np.broadcast_to, (obj[(0,) * obj.ndim], obj.shape)
+        if isinstance(obj, types.FunctionType):
+            return self._function(obj, super().reducer_override(obj))
         if not isinstance(obj, _TracedFunction):
             return super().reducer_override(obj)
         # Its traces are graphs of this process.
@@ -169,6 +191,26 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle is unty
             "reduce_retracing": obj._reduce_retracing,
         }
         return functools.partial(tf.function, **options), (obj.python_function,)
+
+    def _function(self, function: types.FunctionType, reduced: Any) -> Any:
+        """Let a function that is written by value take no more data along than it reads."""
+        if not isinstance(reduced, tuple):
+            return reduced
+        make, (code, module, *rest), (attributes, state), *setting = reduced
+        read = without_data(function, state["__globals__"])
+        if any(read["__globals__"][name] is not value for name, value in state["__globals__"].items()):
+            module = dict(module)  # Other functions of the module may read the data.
+        tell_of_large_values(function, read)
+        return make, (code, module, *rest), (attributes, {**state, **read}), *setting
+
+    def _take_by_value(self, name: Any) -> None:
+        """Let cloudpickle write what a module defines, where another process would not find the module."""
+        module = sys.modules.get(name) if isinstance(name, str) else None
+        if module is None or name == "__main__" or is_importable(module.__name__):
+            return
+        if module.__name__ in sys.modules and module.__name__ not in cloudpickle.list_registry_pickle_by_value():
+            cloudpickle.register_pickle_by_value(module)
+            self._by_value_for_now.callback(cloudpickle.unregister_pickle_by_value, module)
 
 
 def pack(code: Sequence[bytes]) -> bytes | None:

@@ -13,8 +13,8 @@ import tensorflow_probability as tfp
 import tf_keras as tfk
 from tensorflow.python.eager import wrap_function
 
+from keras_probckpt.model.unchanged import unchanged
 from keras_probckpt.recipe.calls import Signature
-from keras_probckpt.recipe.compare import untouched
 
 __all__ = ["fixed_outputs"]
 
@@ -54,7 +54,7 @@ def _holds(parent: str, path: str) -> bool:
 
 def _outputs(layer: tfk.layers.Layer, signature: Signature) -> dict[str, np.ndarray[Any, Any]]:
     graph = _FuncGraph("fixed_outputs")
-    with untouched(layer), graph.as_default():
+    with unchanged(layer), graph.as_default():
         args, kwargs = tf.nest.map_structure(_fixed_input, signature)
         tensors = dict(_tensors(layer(*args, **kwargs), ""))
     with _kept_values(layer):

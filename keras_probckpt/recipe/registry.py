@@ -14,7 +14,14 @@ from cloudpickle import cloudpickle
 from tf_keras import saving
 from tf_keras.src.saving import object_registration
 
-__all__ = ["find_registered", "register_builder", "register_class", "unchanged_registries"]
+__all__ = [
+    "classes_unpickled_as",
+    "find_registered",
+    "pickled_classes",
+    "register_builder",
+    "register_class",
+    "unchanged_registries",
+]
 
 C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -50,23 +57,38 @@ def find_registered(*names: str) -> Any:
 
 @contextlib.contextmanager
 def unchanged_registries() -> Iterator[None]:
-    """Take out again what is registered inside: what is made there is not for others to find.
-
-    Nor does unpickling find the classes of this process: cloudpickle would take a class for the one it was pickled
-    from, and set each of its attributes anew.
-    """
+    """Take out again what is registered inside: what is made there is not for others to find."""
     registries: tuple[dict[Any, Any], ...] = (
         _BUILDERS,
         object_registration._GLOBAL_CUSTOM_OBJECTS,
         object_registration._GLOBAL_CUSTOM_NAMES,
     )
     kept = [dict(registry) for registry in registries]
-    classes = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID
-    cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID = weakref.WeakValueDictionary()
     try:
-        yield
+        with classes_unpickled_as(weakref.WeakValueDictionary()):
+            yield
     finally:
-        cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID = classes
         for registry, entries in zip(registries, kept, strict=True):
             registry.clear()
             registry.update(entries)
+
+
+@contextlib.contextmanager
+def classes_unpickled_as(known: weakref.WeakValueDictionary[str, type]) -> Iterator[None]:
+    """Let unpickling find no classes but those that it made itself, for the same `known`.
+
+    cloudpickle would take a class of this process for the one that was pickled, and set each of its attributes anew.
+    """
+    kept = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID
+    cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID = known
+    try:
+        yield
+    finally:
+        cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID = kept
+
+
+def pickled_classes(module: str, name: str) -> Iterator[type]:
+    """Find the classes of a qualified name that this process has pickled by value, the newest first."""
+    for cls in reversed(list(cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.values())):
+        if (cls.__module__, cls.__qualname__) == (module, name):
+            yield cls

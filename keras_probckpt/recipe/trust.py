@@ -11,9 +11,12 @@ from __future__ import annotations
 import functools
 import importlib
 import io
+import logging
 import pickle
 import platform
 import sys
+import types
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,13 +26,19 @@ from keras_probckpt.errors import CheckpointError, MalformedRecipeError, Untrust
 from keras_probckpt.format.requirements import requirements_of
 from keras_probckpt.recipe.code_uses import label_of
 from keras_probckpt.recipe.codec import TAG, Decoder, Node, field
-from keras_probckpt.recipe.functions import import_name, is_referable, remember_reference
+from keras_probckpt.recipe.functions import is_referable, remember_reference
+from keras_probckpt.recipe.importing import SCRIPTS, find_attribute, import_names
+from keras_probckpt.recipe.likeness import additions_alone, differing_parts
 from keras_probckpt.recipe.methods import bind_method
-from keras_probckpt.recipe.registry import find_registered
+from keras_probckpt.recipe.registry import classes_unpickled_as, find_registered, pickled_classes
 from keras_probckpt.recipe.sources import source_of
 from keras_probckpt.records import CheckpointInfo, Requirement
 
 __all__ = ["Trust"]
+
+_logger = logging.getLogger("keras_probckpt")
+
+_DEFINITIONS = (type, types.FunctionType)
 
 
 class Trust:
@@ -63,6 +72,7 @@ class Trust:
         self._custom_objects = dict(custom_objects or {})
         self._read_code = read_code
         self._values: dict[int, Any] = {}
+        self._classes: weakref.WeakValueDictionary[str, type] = weakref.WeakValueDictionary()
 
     @property
     def replacements(self) -> frozenset[str]:
@@ -108,12 +118,29 @@ class Trust:
             return given
         self.check(node)
         if node[TAG] == "pickle":
+            if self._is_of_other_python and (live := self._live(node)) is not None and _has_recorded_text(live, node):
+                return live
             value = self._unpickled(field(node, "index", int, where), decoder, where)
             remember_reference(value, node)
             return value
         if node[TAG] == "method":
             return bind_method(node, decoder, where)
-        return _imported(field(node, "module", str, where), field(node, "name", str, where), where)
+        return self._imported(field(node, "module", str, where), field(node, "name", str, where), where)
+
+    def _imported(self, module_name: str, name: str, where: str) -> Any:
+        try:
+            module = importlib.import_module(module_name)
+        except Exception as error:
+            raise MalformedRecipeError(
+                where=where, problem=f"the module {module_name!r} cannot be imported here: {error}"
+            ) from error
+        found = find_attribute(module, name)
+        # What a module merely imported is not its own: trusting `mypkg.models` is no trust in the `os` it imports.
+        # In one's own checkpoint it was once defined there, and has moved.
+        is_its_own = self._info.signature == "own" or (module_name, name) in import_names(found)
+        if found is None or not is_referable(found) or not is_its_own:
+            raise MalformedRecipeError(where=where, problem=f"the module {module_name!r} does not define {name!r}")
+        return found
 
     def _allows(self, requirement: Requirement) -> bool:
         if self.trusts_all:
@@ -129,23 +156,55 @@ class Trust:
                 return self._custom_objects[key]
         if node[TAG] == "method":
             return None  # To register a class is to let it be made, not to let a file call its methods.
-        if not self._finds_live:
-            return None
-        if self.trusts_all and "<locals>" in name:
-            return None  # Two calls of one function make two things of one name; the one in the file is the right one.
-        found = find_registered(str(node.get("registered")), f"{module}>{name}")
-        if found is None and module == "__main__" and self.trusts_all:
-            found = _attribute(sys.modules["__main__"], name)
+        if self.trusts_all and node[TAG] == "pickle":
+            return None  # The recorded one is at hand: `_unpickled` compares.
+        found = self._live(node)
         if not self.trusts_all and isinstance(found, type) and issubclass(found, tfk.layers.Lambda):
             return None  # Keras and TFP make functions of text that a Lambda layer is given, by whatever argument.
-        return found if is_referable(found) and _is_recorded_code(found, node) else None
+        is_recorded = node[TAG] != "pickle" or _has_recorded_text(found, node)
+        return found if is_referable(found) and is_recorded else None
+
+    def _live(self, node: dict[str, Node]) -> Any:
+        """Return what this process has under the name that a node gives; `None` if it has nothing."""
+        if not self._finds_live:
+            return None
+        module, name = str(node.get("module")), str(node.get("name"))
+        found = find_registered(str(node.get("registered")), f"{module}>{name}")
+        if found is None and module in SCRIPTS and self.trusts_all:
+            found = find_attribute(sys.modules["__main__"], name)
+        return found
+
+    @property
+    def _is_of_other_python(self) -> bool:
+        written = self._info.versions.get("python")
+        return written is not None and written.split(".")[:2] != platform.python_version().split(".")[:2]
 
     def _unpickled(self, index: int, decoder: Decoder, where: str) -> Any:
         if index not in self._values:
             if not 0 <= index < len(self._code):
                 raise MalformedRecipeError(where=where, problem=f"code.pickle holds no item {index}")
-            self._values[index] = self._load(self._code[index], decoder, where)
+            recorded = self._load(self._code[index], decoder, where)
+            self._values[index] = self._live_one_of(recorded) if isinstance(recorded, _DEFINITIONS) else recorded
         return self._values[index]
+
+    def _live_one_of(self, recorded: Any) -> Any:
+        """Return the class or function of this process that does what the recorded one does, or the recorded one.
+
+        So a script that defines the classes of its models again finds objects of these classes.
+        """
+        if not self._finds_live:
+            return recorded
+        module, name = recorded.__module__, recorded.__qualname__
+        named = self._live({"module": module, "name": name})
+        for live in (named, *pickled_classes(module, name)):
+            if not isinstance(live, _DEFINITIONS) or isinstance(live, type) is not isinstance(recorded, type):
+                continue
+            parts = differing_parts(live, recorded)
+            if not parts or additions_alone(live, recorded, parts):
+                return live
+            if live is named and any(parts.values()):
+                _tell_of_another(recorded, [part for part, is_certain in parts.items() if is_certain])
+        return recorded
 
     @functools.cached_property
     def _code(self) -> Sequence[bytes]:
@@ -163,7 +222,8 @@ class Trust:
 
     def _loads(self, where: str, unpickler: pickle.Unpickler) -> Any:
         try:
-            return unpickler.load()
+            with classes_unpickled_as(self._classes):
+                return unpickler.load()
         except CheckpointError:
             raise
         except Exception as error:
@@ -214,27 +274,18 @@ def _reference_nodes(document: Node) -> Iterable[dict[str, Node]]:
             pending.extend(reversed(node))
 
 
-def _imported(module_name: str, name: str, where: str) -> Any:
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise MalformedRecipeError(
-            where=where, problem=f"the module {module_name!r} cannot be imported here: {error}"
-        ) from error
-    found = _attribute(module, name)
-    # What a module merely imported is not its own: trusting `mypkg.models` is no trust in the `os` it imports.
-    if found is None or not is_referable(found) or import_name(found) != (module_name, name):
-        raise MalformedRecipeError(where=where, problem=f"the module {module_name!r} does not define {name!r}")
-    return found
+def _has_recorded_text(found: Any, node: dict[str, Node]) -> bool:
+    """Whether the text of a live definition is the recorded one; where either is unknown it may be any."""
+    return bool(node.get("source")) and source_of(found) == node["source"]
 
 
-def _attribute(module: Any, name: str) -> Any:
-    try:
-        return functools.reduce(getattr, name.split("."), module)
-    except AttributeError:
-        return None
-
-
-def _is_recorded_code(found: Any, node: dict[str, Node]) -> bool:
-    """Whether a live definition is the recorded one: another script may use the same name for another thing."""
-    return node[TAG] != "pickle" or not node.get("source") or source_of(found) == node["source"]
+def _tell_of_another(recorded: Any, parts: Sequence[str]) -> None:
+    name = recorded.__qualname__
+    _logger.warning(
+        "The %s that was saved is not the one of this script: they differ in %s. The saved one is taken. To take that "
+        "of this script, pass custom_objects={%r: %s}.",
+        name,
+        ", ".join(parts),
+        name,
+        name,
+    )

@@ -65,7 +65,7 @@ def _encode_user_object(value: Any, encoder: Encoder, where: str) -> dict[str, N
 def _tried(way: _Way, value: Any, encoder: Encoder, where: str) -> dict[str, Node] | str:
     """Write an object in one way; say in words why not, where it cannot be."""
     try:
-        with encoder.attempt():
+        with encoder.undone_on_error():
             return way(value, encoder, where)
     except UnrecordableError as error:
         return f"{error.where}: {error.problem}"

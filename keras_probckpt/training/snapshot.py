@@ -52,6 +52,11 @@ class Snapshot(Mapping[str, "np.ndarray[Any, Any]"]):
             self._arrays[path] = view(value)
         return self._arrays[path]
 
+    @property
+    def tensors(self) -> Mapping[str, tf.Tensor]:
+        """The values as TensorFlow has them, by path."""
+        return self._values
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
 

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
 import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_probability as tfp
 import tf_keras as tfk
 
 from keras_probckpt import ProbModelMixin
@@ -61,6 +64,57 @@ def test_what_can_be_imported_is_written_by_its_name(value: Any, name: str) -> N
     assert stored.node == {"$": "import", "module": "tests.recipe.test_functions", "name": name}
     assert stored.code is None
     assert stored.read() is value
+
+
+@pytest.mark.parametrize(
+    ("value", "module", "name"),
+    [
+        (tf.broadcast_dynamic_shape, "tensorflow", "broadcast_dynamic_shape"),
+        (tf.constant_initializer, "tensorflow", "constant_initializer"),
+        (tf.map_fn, "tensorflow", "map_fn"),
+        (tf.compat.v1.where, "tensorflow", "compat.v1.where"),
+        (tf.raw_ops.Add, "tensorflow", "raw_ops.Add"),
+        (tfk.backend.mean, "tf_keras", "backend.mean"),
+        (tfp.math.fill_triangular, "tensorflow_probability", "math.fill_triangular"),
+        (np.add, "numpy", "add"),
+        (np.mean, "numpy", "mean"),
+        (np.linalg.norm, "numpy.linalg", "norm"),
+        (np.random.permutation, "numpy.random", "permutation"),
+        (len, "builtins", "len"),
+        (str.upper, "builtins", "str.upper"),
+    ],
+)
+def test_what_a_library_defines_is_written_by_its_public_name(value: Any, module: str, name: str) -> None:
+    """The module that defines it is private, and another in the next release."""
+    stored = written(value)
+
+    assert stored.node == {"$": "import", "module": module, "name": name}
+    assert stored.read() is value
+
+
+@pytest.mark.parametrize(
+    ("value", "use", "expected"),
+    [
+        (functools.partial(np.add, 1), lambda function: function(2), 3),
+        (operator.itemgetter(1), lambda function: function([5, 7]), 7),
+        (tf.constant_initializer(0.5), lambda initializer: initializer([1], tf.float32).numpy(), [0.5]),
+        (np.random.RandomState(1), lambda state: state.randint(1000), 37),
+    ],
+)
+def test_an_object_of_a_library_that_its_state_makes_comes_back(
+    value: Any, use: Callable[[Any], Any], expected: Any
+) -> None:
+    """No table knows its arguments, and none need to: what it holds is all that it is."""
+    found = round_trip(value)
+
+    assert use(found) == expected
+
+
+def test_a_layer_keeps_an_initializer_of_tensorflows() -> None:
+    """Not only those of Keras: a script imports what it finds."""
+    layer = round_trip(tfk.layers.Dense(2, kernel_initializer=tf.constant_initializer(3.0)))
+
+    assert layer(tf.ones([1, 1])).numpy().tolist() == [[3.0, 3.0]]
 
 
 def test_a_lambda_travels_with_its_source() -> None:

@@ -79,6 +79,13 @@ def test_what_a_trusted_module_merely_imports_is_not_its_own(package: str, name:
         read(import_of("strangepkg.models", name), trust=trust_of("unsigned", trusted=trusted))
 
 
+def test_a_function_that_moved_is_found_where_it_was(package: str) -> None:
+    """In one's own checkpoint: the module that defined it then imports it now."""
+    found = read(import_of("strangepkg.models", "neighbour.foreign"), trust=trust_of("own"))
+
+    assert found() == 1
+
+
 @pytest.mark.parametrize(
     ("module", "name"),
     [("os", "system"), ("subprocess", "Popen"), ("builtins", "eval"), ("tf_keras.models", "load_model"), ("", "")],
@@ -240,9 +247,10 @@ def test_a_registered_lambda_layer_needs_trust_all_the_same(signature: Signature
         reader.build(None)
 
 
-def test_a_registered_name_with_other_code_is_not_the_recorded_one(canary: pathlib.Path) -> None:
-    """Another script may use the same name for another thing: where a source is recorded it must agree."""
-    node = {"$": "pickle", "index": 0, "module": __name__, "name": "Registered", "source": "class Registered: pass"}
+@pytest.mark.parametrize("source", ["class Registered: pass", ""])
+def test_a_registered_name_with_other_code_is_not_the_recorded_one(canary: pathlib.Path, source: str) -> None:
+    """Another script may use the same name for another thing: a source must be recorded, and agree."""
+    node = {"$": "pickle", "index": 0, "module": __name__, "name": "Registered", "source": source}
 
     with pytest.raises(UntrustedCheckpointError):
         read(node, trust=trust_of("unsigned", code=hostile_pickle(canary)))
@@ -313,3 +321,62 @@ def test_one_refusal_names_all_that_must_be_allowed(compiles: bool, allow: str) 
         reader.require_trust(compiles=compiles)
 
     assert caught.value.allow == allow
+
+
+def typed(text: str, monkeypatch: pytest.MonkeyPatch, **names: Any) -> Any:
+    """Define something at the prompt of this script: its text is nowhere."""
+    module = sys.modules["__main__"]
+    for name in ("Typed", *names):
+        monkeypatch.setattr(module, name, names.get(name), raising=False)
+    exec(compile(text, "<stdin>", "exec"), vars(module))  # noqa: S102 - the texts of these tests
+    return vars(module)["Typed"]
+
+
+TYPED = "class Typed:\n    def apply(self, x):\n        return x * FACTOR\n"
+
+
+def test_another_class_of_the_name_never_stands_in(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither of them has a text that could be compared; the user is told that there are two."""
+    stored = written(typed(TYPED, monkeypatch, FACTOR=3))
+    other = typed(TYPED.replace("* FACTOR", "+ FACTOR"), monkeypatch, FACTOR=3)
+
+    found = stored.read()
+
+    assert found is not other
+    assert found().apply(2) == 6
+    assert "they differ in apply. The saved one is taken." in caplog.text
+    assert "custom_objects={'Typed': Typed}" in caplog.text
+
+
+def test_a_class_that_reads_another_global_does_not_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its text is the same; FACTOR was set in another cell."""
+    stored = written(typed(TYPED, monkeypatch, FACTOR=3))
+    typed(TYPED, monkeypatch, FACTOR=100)
+
+    assert stored.read()().apply(2) == 6
+
+
+@pytest.mark.parametrize("text", [TYPED, TYPED + "    def more(self): return 1\n"])
+def test_a_class_that_does_the_same_stands_in(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    """A cell was run again, or a method added to it: the objects are of the class that the script knows."""
+    stored = written(typed(TYPED, monkeypatch, FACTOR=3))
+    again = typed(text, monkeypatch, FACTOR=3)
+
+    assert stored.read() is again
+    assert caplog.text == ""
+
+
+def test_a_restore_changes_nothing_of_a_class_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though it is the one that was saved: an attribute of it was set since."""
+    live = typed("class Typed:\n    SCALE = 1\n", monkeypatch)
+    stored = written(live)
+    live.SCALE = 2
+
+    found = stored.read()
+
+    assert found.SCALE == 1
+    assert live.SCALE == 2

@@ -20,6 +20,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as tfk
 
+from keras_probckpt.model.members import member
+
 __all__ = ["Place", "bookkeeping_of", "child_of", "children_of", "is_atom", "is_graph_network", "is_of_library", "is_symbolic", "is_tracked", "walk"]
 
 _LIBRARIES = frozenset(
@@ -163,7 +165,7 @@ def child_of(item: Any, name: str) -> Any:
 
 
 def _all_children(item: Any) -> Mapping[str, Any] | None:
-    items = getattr(item, "__wrapped__", item) if isinstance(item, (dict, tuple, list)) else item
+    items = member(item, "__wrapped__", item) if isinstance(item, (dict, tuple, list)) else item
     if isinstance(items, Mapping):
         return {str(key): value for key, value in items.items()}
     if isinstance(items, (list, tuple, collections.deque)):

@@ -11,6 +11,7 @@ from typing import Any
 import tf_keras as tfk
 
 from keras_probckpt.model.attributes import roots_of
+from keras_probckpt.model.members import member
 from keras_probckpt.model.objects import Place, walk
 
 __all__ = ["set_losses", "unchanged"]
@@ -73,7 +74,7 @@ def _contents_of(item: Any) -> Any:
     if isinstance(item, list):
         return getattr(item, "_storage", item)
     if isinstance(item, dict):
-        return getattr(item, "__wrapped__", item)
+        return member(item, "__wrapped__", item)
     return getattr(item, "__dict__", None) if not isinstance(item, (tuple, type)) else None
 
 

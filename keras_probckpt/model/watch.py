@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_probckpt.format.digest import digest_hex
 from keras_probckpt.model.equality import is_same
+from keras_probckpt.model.members import member
 from keras_probckpt.model.objects import Place, bookkeeping_of, children_of, is_atom, is_graph_network, is_of_library, is_tracked, walk
 from keras_probckpt.model.own_names import functions_of, global_names
 from keras_probckpt.model.tables import TABLES, contents_of
@@ -157,7 +158,7 @@ def _names_that_count(item: Any) -> Sequence[str]:
 def _items_of(item: Any) -> Sequence[Any]:
     if is_graph_network(item):
         return item._self_tracked_trackables
-    items = getattr(item, "__wrapped__", item)
+    items = member(item, "__wrapped__", item)
     if isinstance(items, Mapping):
         return list(items.values())
     if isinstance(items, (list, tuple)):

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_probckpt.model.members import member
 from keras_probckpt.recipe.known import known_name
-from keras_probckpt.recipe.members import member
 from keras_probckpt.recipe.sources import functions_of
 from keras_probckpt.recipe.stand_ins import stand_in
 from keras_probckpt.recipe.tfp_objects import PARAMETRIZED

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from keras_probckpt.errors import MalformedRecipeError, UnrecordableError
+from keras_probckpt.model.members import member
 from keras_probckpt.recipe.deferred import Deferred
-from keras_probckpt.recipe.members import member
 
 __all__ = [
     "BUILDER_ADVICE",

@@ -19,6 +19,7 @@ from keras_probckpt.recipe.construction import call
 __all__ = ["RecordedCompile", "compile_arguments", "compile_as_recorded", "record_compile"]
 
 _ATTRIBUTE = "_keras_probckpt_compile"
+_OPTIMIZERS = (tfk.optimizers.Optimizer, tfk.optimizers.legacy.Optimizer)
 
 
 def compile_arguments(model: tfk.Model) -> Mapping[str, Any]:
@@ -76,9 +77,32 @@ def _recorded(model: tfk.Model, encoder: Encoder) -> dict[str, Node]:
     node: dict[str, Node] = {
         "arguments": {key: encoder.encode(value, f"compile.{key}") for key, value in arguments.keywords.items()}
     }
+    iterations = vars(_innermost(model.optimizer)).get("_iterations") if model.optimizer is not None else None
+    if iterations is not None and encoder.is_written(iterations):  # A layer has it too, to count by.
+        node["iterations"] = encoder.encode(iterations, "compile.optimizer.iterations")
     if arguments.positional:
         node["positional"] = encoder.encode_items(list(arguments.positional), "compile[*]")
     return node
+
+
+def _innermost(optimizer: Any) -> Any:
+    """Return the optimizer that one wraps which scales the loss; any other is itself."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def _share_iterations(model: tfk.Model, node: Node, decoder: Decoder) -> None:
+    """Let an optimizer count in the variable that a part of the model has as well."""
+    optimizer, variable = _innermost(model.optimizer), decoder.decode(node, "compile.optimizer.iterations")
+    if not isinstance(optimizer, _OPTIMIZERS) or not isinstance(variable, tf.Variable):
+        raise MalformedRecipeError(where="compile.optimizer.iterations", problem="an optimizer counts in a variable")
+    own = vars(optimizer).get("_iterations")
+    call(setattr, [optimizer, "iterations", variable], {}, "compile.optimizer")
+    variables = getattr(
+        optimizer, "_variables", []
+    )  # Of those that are not legacy ones the setter leaves this as it is.
+    for place, item in enumerate(variables):
+        if item is own:
+            variables[place] = variable
 
 
 def _own_names(container: Any) -> Iterator[tuple[tfk.metrics.Metric, str]]:
@@ -124,3 +148,5 @@ def compile_as_recorded(model: tfk.Model, recorded: dict[str, Node], decoder: De
         )
         arguments = decoder.decode_mapping(field(recorded, "arguments", dict, "compile"), "compile")
         call(model.compile, positional, arguments, "compile")
+        if "iterations" in recorded:
+            _share_iterations(model, recorded["iterations"], decoder)

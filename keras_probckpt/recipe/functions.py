@@ -29,11 +29,11 @@ import tf_keras as tfk
 from tf_keras import saving
 
 from keras_probckpt.errors import CheckpointError, MalformedRecipeError, UnrecordableError
+from keras_probckpt.model.members import member
 from keras_probckpt.recipe.code_uses import is_of_library
 from keras_probckpt.recipe.codec import BUILDER_ADVICE, SAME, TAG, Decoder, Encoder, Kind, Node, field
 from keras_probckpt.recipe.construction import call
 from keras_probckpt.recipe.importing import import_name, is_importable
-from keras_probckpt.recipe.members import member
 from keras_probckpt.recipe.sources import remember_source, source_of
 from keras_probckpt.recipe.stand_ins import is_large_array, is_without_data, tell_of_large_values, without_data
 
@@ -47,7 +47,8 @@ _NAMED = (type, types.FunctionType, types.BuiltinFunctionType, _TracedFunction)
 _BUILT = "built"
 _REFERABLE = (*_NAMED, types.MethodType, functools.partial)
 # Of Python's built-in classes the encoder knows what is a value; iterators and views belong to what they go through.
-_NOT_OF_STATE = frozenset({"tensorflow", "tf_keras", "tensorflow_probability", "keras", "keras_probckpt", "builtins"})
+# Of Keras 3 only what tf_keras takes as well can be met, such as an initializer.
+_NOT_OF_STATE = frozenset({"tensorflow", "tf_keras", "tensorflow_probability", "keras_probckpt", "builtins"})
 _Initializer: type = tf.constant_initializer.__mro__[1]  # The base class of TensorFlow's own, which has no public name.
 
 

@@ -14,9 +14,9 @@ import tf_keras as tfk
 from tf_keras.src.engine import functional, keras_tensor
 
 from keras_probckpt.errors import MalformedRecipeError
+from keras_probckpt.model.members import member
 from keras_probckpt.recipe.codec import TAG, Decoder, Encoder, Kind, Node, field
 from keras_probckpt.recipe.construction import call
-from keras_probckpt.recipe.members import member
 
 __all__ = ["GRAPH_KINDS", "build_graph", "calls_in_order", "encode_graph", "encode_layers"]
 
@@ -159,7 +159,7 @@ def _make_call(item: Node, outputs: list[list[Any]], decoder: Decoder, where: st
 
 def _flat_outputs(layer: tfk.layers.Layer, where: str) -> list[Any]:
     if not member(layer, "_inbound_nodes"):  # Nor has one that is being made, and is in itself.
-        raise MalformedRecipeError(where=where, problem=f"a layer, a {type(layer).__name__}, was not called symbolically")
+        raise MalformedRecipeError(where=where, problem=f"a {type(layer).__name__} was not called symbolically")
     return list(tf.nest.flatten(layer._inbound_nodes[-1].outputs))
 
 

@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_probckpt.model.members import member
+
 __all__ = ["SCRIPTS", "find_attribute", "import_name", "import_names", "is_importable"]
 
 # The main script, here and in a process that `multiprocessing` spawned: each process has its own.
@@ -95,7 +97,7 @@ def _is_same_file(one: str, other: str) -> bool:
 
 def _candidates(value: Any) -> Iterator[tuple[str, str]]:
     module, name = _text(value, "__module__"), _text(value, "__qualname__")
-    owner = _text(_quietly(value, "__objclass__"), "__module__")  # A method of a class written in C has no module.
+    owner = _text(member(value, "__objclass__"), "__module__")  # A method of a class written in C has no module.
     if isinstance(value, np.ufunc):  # Before numpy 2.2, and outside of numpy, it says only its name.
         module, name = module or "numpy", name or value.__name__
     module = module or owner
@@ -141,12 +143,5 @@ _PUBLIC_NAMES = {
 
 
 def _text(value: Any, attribute: str) -> str:
-    found = _quietly(value, attribute)
+    found = member(value, attribute)
     return found if isinstance(found, str) else ""
-
-
-def _quietly(value: Any, attribute: str) -> Any:
-    try:
-        return getattr(value, attribute, None)
-    except Exception:  # noqa: BLE001 - users' objects may do anything when they are asked; they only have no name
-        return None

@@ -33,8 +33,11 @@ def _with_attached(kind: Kind) -> Kind:
 
     def encode(value: Any, encoder: Encoder, where: str) -> dict[str, Node]:
         node = kind.encode(value, encoder, where)
-        attached = encode_attached(value, encoder, where)
-        return {**node, _ATTACHED: attached} if attached else node
+        told = {name for name, _ in node.get("attributes", [])}  # Of an object that is written by its state.
+        attached = [entry for entry in encode_attached(value, encoder, where) if entry[0] not in told]
+        if attached:
+            node[_ATTACHED] = attached
+        return node
 
     def decode(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
         value = kind.decode(node, decoder, where)
@@ -56,7 +59,7 @@ ALL_KINDS = (
     *LOOKUP_KINDS,
     *map(_with_attached, KERAS_KINDS),
     *map(_with_attached, USER_KINDS),
-    *STATE_KINDS,
+    *map(_with_attached, STATE_KINDS),
     *PLAIN_KINDS,
     *STANDARD_KINDS,
     *METHOD_KINDS,

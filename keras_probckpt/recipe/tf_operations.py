@@ -6,8 +6,8 @@ from typing import Any
 
 from tf_keras.src.layers.core import tf_op_layer
 
-from keras_probckpt.errors import MalformedRecipeError, UnrecordableError
-from keras_probckpt.recipe.codec import BUILDER_ADVICE, Decoder, Encoder, Kind, Node, field
+from keras_probckpt.errors import MalformedRecipeError
+from keras_probckpt.recipe.codec import TAG, Decoder, Encoder, Kind, Node, field
 from keras_probckpt.recipe.construction import call
 from keras_probckpt.recipe.known import known_object
 
@@ -16,22 +16,25 @@ __all__ = ["OPERATION_KINDS"]
 _MEMBERS = {"InstanceProperty": tf_op_layer.InstanceProperty, "InstanceMethod": tf_op_layer.InstanceMethod}
 
 
-def _encode_function(value: Any, _encoder: Encoder, where: str) -> dict[str, Node]:
-    if known_object(f"tf.{value.symbol}") is None:
-        raise UnrecordableError(
-            where=where,
-            problem=f"{value.symbol or value.function!r:.80} is not among the TensorFlow functions a recipe may name",
-            advice=f"Call it in a Lambda layer or a layer of your own. {BUILDER_ADVICE}",
+def _encode_function(value: Any, encoder: Encoder, where: str) -> dict[str, Node]:
+    """Write a function of the closed tables by its name there, and any other as a reference, which needs trust."""
+    name = f"tf.{value.symbol}"
+    function = name if known_object(name) is not None else encoder.encode(value.function, f"{where}.function")
+    return {"function": function, "name": value.name}
+
+
+def _decode_function(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
+    written = node.get("function")
+    if isinstance(written, dict) and written.get(TAG) in _REFERENCES:
+        function = decoder.decode(written, f"{where}.function")
+    else:
+        name = field(node, "function", str, where)
+        function = known_object(name) if name.startswith("tf.") else None
+    if isinstance(function, type) or not callable(function):
+        raise MalformedRecipeError(
+            where=where, problem=f"{written!r:.80} is not a TensorFlow function a recipe may name"
         )
-    return {"function": f"tf.{value.symbol}", "name": value.name}
-
-
-def _decode_function(node: dict[str, Node], _decoder: Decoder, where: str) -> Any:
-    name = field(node, "function", str, where)
-    function = known_object(name) if name.startswith("tf.") else None
-    if isinstance(function, type) or function is None:
-        raise MalformedRecipeError(where=where, problem=f"{name!r:.80} is not a TensorFlow function a recipe may name")
-    cls = tf_op_layer.SlicingOpLambda if name == _SLICING else tf_op_layer.TFOpLambda
+    cls = tf_op_layer.SlicingOpLambda if written == _SLICING else tf_op_layer.TFOpLambda
     return call(cls, [function], {"name": field(node, "name", str, where)}, where)
 
 
@@ -42,6 +45,7 @@ def _decode_member(node: dict[str, Node], _decoder: Decoder, where: str) -> Any:
     return call(_MEMBERS[kind], [attribute], {"name": field(node, "name", str, where)}, where)
 
 
+_REFERENCES = ("import", "pickle")
 _SLICING = "tf.__operators__.getitem"
 
 OPERATION_KINDS = (

@@ -17,11 +17,11 @@ import tf_keras as tfk
 from tf_keras.src.mixed_precision import autocast_variable
 
 from keras_probckpt.errors import MalformedRecipeError, UnrecordableError
+from keras_probckpt.model.members import member
 from keras_probckpt.recipe.attribute_names import mentions
 from keras_probckpt.recipe.bases import base_of
 from keras_probckpt.recipe.codec import BUILDER_ADVICE, Decoder, Encoder, Kind, Node, field
 from keras_probckpt.recipe.construction import accepted_arguments, call, decode_call, encode_call
-from keras_probckpt.recipe.members import member
 from keras_probckpt.recipe.states import encode_state
 
 __all__ = ["PARAMETRIZED", "TFP_KINDS"]

@@ -12,6 +12,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import tensorflow as tf
 import tf_keras as tfk
 
 from keras_probckpt.errors import MalformedRecipeError, UnrecordableError
@@ -33,6 +34,8 @@ USER_BASES = (
     tfk.optimizers.Optimizer,
     tfk.optimizers.legacy.Optimizer,
     tfk.optimizers.schedules.LearningRateSchedule,
+    # TensorFlow's own initializers describe themselves as those of Keras do.
+    tf.constant_initializer.__base__,
 )
 
 _LIBRARIES = ("tf_keras.", "tensorflow_probability.", "keras_probckpt.")

@@ -20,7 +20,8 @@ import tf_keras as tfk
 from tensorflow.python.ops import stateful_random_ops
 
 from keras_probckpt.errors import UnrecordableError
-from keras_probckpt.training.variables import HIDDEN_PREFIX, ModelVariables, find_layers, unwrapped
+from keras_probckpt.model.members import member
+from keras_probckpt.training.variables import HIDDEN_PREFIX, ModelVariables, find_layers
 
 __all__ = [
     "find_hidden",
@@ -184,7 +185,7 @@ def _of_keras(model: tfk.Model) -> Iterator[tf.Variable]:
 
 
 def _children(parent: Any) -> list[tuple[str, Any]]:
-    items = unwrapped(parent) if isinstance(parent, (dict, tuple)) else parent
+    items = member(parent, "__wrapped__", parent) if isinstance(parent, (dict, tuple)) else parent
     if isinstance(items, Mapping):
         return [(str(key), item) for key, item in items.items()]
     if isinstance(items, (list, tuple, set, frozenset)):

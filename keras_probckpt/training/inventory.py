@@ -8,7 +8,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as tfk
 
-from keras_probckpt.training.variables import OPTIMIZERS, ModelVariables, find_variables, unwrapped
+from keras_probckpt.model.members import member
+from keras_probckpt.training.variables import OPTIMIZERS, ModelVariables, find_variables
 
 __all__ = ["VariableInventory"]
 
@@ -63,7 +64,7 @@ def _sources_of(parents: list[Any]) -> list[Any]:
 
 
 def _are_sources_known(parent: Any) -> bool:
-    items = unwrapped(parent)
+    items = member(parent, "__wrapped__", parent)
     if isinstance(items, (list, tuple, dict)) or not isinstance(parent, tf.__internal__.tracking.Trackable):
         return True
     module: str = type(parent)._trackable_children.__module__
@@ -71,7 +72,7 @@ def _are_sources_known(parent: Any) -> bool:
 
 
 def _own_sources(parent: Any) -> list[Any]:
-    items = unwrapped(parent)
+    items = member(parent, "__wrapped__", parent)
     if isinstance(items, (list, tuple)):
         return list(getattr(items, "_storage", items))
     if isinstance(items, dict):

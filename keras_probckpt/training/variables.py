@@ -19,6 +19,8 @@ import tensorflow as tf
 import tf_keras as tfk
 from tf_keras.src.engine.functional import Functional
 
+from keras_probckpt.model.members import member
+
 __all__ = [
     "ModelVariables",
     "find_layers",
@@ -28,7 +30,6 @@ __all__ = [
     "is_of_given_optimizer",
     "is_tracked_path",
     "note_optimizers",
-    "unwrapped",
     "with_recipe_variables",
 ]
 
@@ -186,7 +187,7 @@ def _walk(root: Any, *, stops: Callable[[Any], bool], parents: list[Any] | None 
 
 
 def _children(parent: Any) -> list[tuple[str, Any]]:
-    items = unwrapped(parent)
+    items = member(parent, "__wrapped__", parent)
     if isinstance(items, (list, tuple)):  # TensorFlow's own view refuses some containers; these names are the same.
         return [(str(index), item) for index, item in enumerate(items)]
     if isinstance(items, dict):
@@ -203,17 +204,8 @@ def _children(parent: Any) -> list[tuple[str, Any]]:
     return children
 
 
-def unwrapped(parent: Any) -> Any:
-    """Take off the wrapper that TensorFlow puts around a list, dict or tuple; anything else is left as it is.
-
-    A user's own mapping is not asked: it may raise anything for an attribute that it has not.
-    """
-    is_users_dict = isinstance(parent, dict) and not type(parent).__module__.startswith("tensorflow.")
-    return parent if is_users_dict else getattr(parent, "__wrapped__", parent)
-
-
 def _first_of(items: Any) -> list[Any]:
-    parts = getattr(items, "__wrapped__", items)
+    parts = member(items, "__wrapped__", items)
     return [next(iter(parts.values()))] if parts else []
 
 

@@ -68,8 +68,8 @@ class Opaque:
     [
         (object(), "a builtins.object is of no kind that can be rebuilt"),
         (np.array(["text"], "<U9999"), "takes 39996 bytes for a fraction of text"),
-        (np.array([threading.Lock()]), "a numpy.ndarray cannot be pickled"),
-        (threading.Lock(), "a _thread.lock cannot be pickled"),
+        (np.array([threading.Lock()]), "a numpy.ndarray is of no kind that can be rebuilt, but by its state"),
+        (threading.Lock(), "a _thread.lock is of no kind that can be rebuilt, but by its state"),
         (np.dtype("datetime64[s]"), "TensorFlow has no dtype like"),
         (iter([]), "is of no kind that can be rebuilt"),
         (memoryview(b"ab"), "is of no kind that can be rebuilt"),

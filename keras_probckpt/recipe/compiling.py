@@ -97,9 +97,9 @@ def _share_iterations(model: tfk.Model, node: Node, decoder: Decoder) -> None:
         raise MalformedRecipeError(where="compile.optimizer.iterations", problem="an optimizer counts in a variable")
     own = vars(optimizer).get("_iterations")
     call(setattr, [optimizer, "iterations", variable], {}, "compile.optimizer")
-    variables = getattr(
-        optimizer, "_variables", []
-    )  # Of those that are not legacy ones the setter leaves this as it is.
+    if isinstance(optimizer, tfk.optimizers.legacy.Optimizer):
+        optimizer._track_trackable(variable, name="iter", overwrite=True)  # As it does with one that it makes.
+    variables = getattr(optimizer, "_variables", [])  # Where there is this list, the setter leaves it as it is.
     for place, item in enumerate(variables):
         if item is own:
             variables[place] = variable

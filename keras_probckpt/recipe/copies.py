@@ -86,7 +86,7 @@ def _is_alike(one: Any, other: Any) -> bool:
     if type(one) is not type(other):
         return False
     if isinstance(one, np.ndarray):
-        return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+        return bool(one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes())
     if isinstance(one, (list, tuple)) and type(one) in (list, tuple):
         return len(one) == len(other) and all(map(_is_alike, one, other))
     if type(one) is dict or _is_changeable(one):

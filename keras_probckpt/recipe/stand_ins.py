@@ -38,9 +38,7 @@ def without_data(function: types.FunctionType, module: Mapping[str, Any]) -> dic
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     ]
     closed = [(cell, value, stand_in(function, name, value)) for name, cell, value in cells]
-    names = function.__code__.co_varnames[: function.__code__.co_argcount]
-    defaults = function.__defaults__ or ()
-    given = zip(names[len(names) - len(defaults) :], defaults, strict=True)
+    given = _by_argument(function, function.__defaults__)
     return {
         "__globals__": {name: stand_in(function, name, value) for name, value in module.items()},
         "__closure__": function.__closure__
@@ -86,6 +84,14 @@ def is_large_array(value: Any) -> bool:
     )
 
 
+def _by_argument(function: types.FunctionType, defaults: tuple[Any, ...] | None) -> list[tuple[str, Any]]:
+    """Name default values by their arguments; of a wrapper that has those of what it wraps there may be more of them."""
+    values = defaults or ()
+    names = function.__code__.co_varnames[: function.__code__.co_argcount]
+    unnamed = [f"default {number}" for number in range(len(values) - len(names))]
+    return list(zip([*unnamed, *names][-len(values) :] if values else [], values, strict=True))
+
+
 def tell_of_large_values(function: types.FunctionType, used: Mapping[str, Any]) -> None:
     """Warn, once for each, of data that a function takes into every checkpoint.
 
@@ -93,12 +99,10 @@ def tell_of_large_values(function: types.FunctionType, used: Mapping[str, Any]) 
         function: The function.
         used: What it takes along, as `without_data` returns it.
     """
-    names = function.__code__.co_varnames[: function.__code__.co_argcount]
-    defaults = used["__defaults__"] or ()
     values = {
         **used["__globals__"],
         **dict(zip(function.__code__.co_freevars, map(_content, used["__closure__"] or ()), strict=True)),
-        **dict(zip(names[len(names) - len(defaults) :], defaults, strict=True)),
+        **dict(_by_argument(function, used["__defaults__"])),
         **(used["__kwdefaults__"] or {}),
     }
     large = {name: size for name, value in values.items() if (size := _size_bytes(value)) > _LARGE_BYTES}

@@ -97,7 +97,7 @@ def _encode_default_dict(value: collections.defaultdict[Any, Any], encoder: Enco
     return {"factory": written, **encode_pairs(value, encoder, where)}
 
 
-def _decode_default_dict(node: dict[str, Node], decoder: Decoder, where: str) -> collections.defaultdict[Any, Any]:
+def _decode_default_dict(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
     written = node.get("factory")
     if isinstance(written, str):
         if written not in _FACTORIES:
@@ -112,7 +112,7 @@ def _encode_deque(value: collections.deque[Any], encoder: Encoder, where: str) -
     return {"items": encoder.encode_items(list(value), where), "limit": value.maxlen}
 
 
-def _decode_deque(node: dict[str, Node], decoder: Decoder, where: str) -> collections.deque[Any]:
+def _decode_deque(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
     items = decoder.decode(field(node, "items", list, where), where)
     limit = None if node.get("limit") is None else field(node, "limit", int, where)
     return call(collections.deque, [items, limit], {}, where)

@@ -220,7 +220,7 @@ def _decode_base(node: dict[str, Node], where: str) -> type:
     return base
 
 
-def _fill(made: Any, base: type, node: dict[str, Node], decoder: Decoder, where: str) -> None:
+def _fill(made: Any, base: Any, node: dict[str, Node], decoder: Decoder, where: str) -> None:
     if base is not dict:
         items = decoder.decode(field(node, "items", list, where), where)
         call(base.__init__, [made, items], {}, where)
@@ -232,7 +232,7 @@ def _fill(made: Any, base: type, node: dict[str, Node], decoder: Decoder, where:
         native.__setitem__(made, key, item)
 
 
-def _initialise(made: Any, base: type, node: dict[str, Node], decoder: Decoder, where: str) -> None:
+def _initialise(made: Any, base: Any, node: dict[str, Node], decoder: Decoder, where: str) -> None:
     arguments = {
         key: _decode_argument(key, item, decoder, f"{where}.{key}")
         for key, item in field(node, "arguments", dict, where).items()

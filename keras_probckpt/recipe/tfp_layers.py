@@ -65,7 +65,8 @@ def tfp_arguments(value: Any, cls: type) -> Iterator[tuple[str, Any]]:
 
 
 def _argument_names(value: Any, cls: type) -> list[str]:
-    parameters = inspect.signature(vars(cls).get("__init__", cls.__init__)).parameters.values()
+    constructor = vars(cls).get("__init__", cls.__init__)  # type: ignore[misc] # the class is exact
+    parameters = inspect.signature(constructor).parameters.values()
     names = {item.name for item in parameters if item.kind is not item.VAR_KEYWORD}
     if len(names) < len(parameters) and isinstance(value, tfk.layers.Layer):
         names.update(base_arguments(value))

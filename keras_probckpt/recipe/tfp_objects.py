@@ -72,8 +72,9 @@ def _tells_arguments(value: Any) -> bool:
     required = {name for name, item in parameters.items() if item.default is item.empty and item.kind in _NAMED}
     if not required - {"self"} <= _parameters(value).keys():
         return False
-    is_inherited = base is None or owner in base.__mro__ or base in _ROOTS
-    return is_inherited or mentions(("parameters", "_parameters"), cls, base)
+    if base is None or owner in base.__mro__ or base in _ROOTS:
+        return True
+    return mentions(("parameters", "_parameters"), cls, base)
 
 
 def _decode_parametrized(node: dict[str, Node], decoder: Decoder, where: str) -> Any:

@@ -125,7 +125,7 @@ def _has_own_from_config(cls: type) -> bool:
 def _takes(cls: type, config: Mapping[str, Any]) -> bool:
     """Whether a constructor takes these arguments by name; where it cannot be told, it is taken for granted."""
     try:
-        inspect.signature(cls.__init__).bind(None, **config)
+        inspect.signature(cls.__init__).bind(None, **config)  # type: ignore[misc] # as `cls` itself will
     except TypeError:
         return False
     except ValueError:  # It has no signature.

@@ -24,6 +24,7 @@ import tensorflow as tf
 from tensorflow.python.eager import context, execute
 
 from keras_probckpt.errors import UnrecordableError
+from keras_probckpt.format.tensor_dtypes import code_of, supported_names
 
 __all__ = ["Snapshot", "VariableReader", "snapshot_of"]
 
@@ -131,7 +132,7 @@ def _dtype_of(variable: tf.Variable, path: str) -> tf.DType:
     if _view_for(dtype) is None:
         raise UnrecordableError(
             where=f"the variable {path!r}",
-            problem=f"its dtype {dtype.name} is not numeric",
+            problem=f"its dtype {dtype.name} is none of those that are stored: {supported_names()}",
             advice="Keep it outside of variables, for example as an argument of the constructor.",
         )
     return dtype
@@ -139,10 +140,13 @@ def _dtype_of(variable: tf.Variable, path: str) -> tf.DType:
 
 @functools.cache
 def _view_for(dtype: tf.DType) -> Callable[[tf.Tensor], np.ndarray[Any, Any]] | None:
-    """Tell how to see the buffer of a tensor; `None` if its elements are no numbers."""
+    """Tell how to see the buffer of a tensor; `None` if its elements are no numbers that can be stored."""
     if dtype == tf.bfloat16:  # Python's buffer protocol has no name for it; its bits travel as integers.
         return lambda value: np.asarray(memoryview(tf.bitcast(value, tf.uint16))).view(ml_dtypes.bfloat16)
     if dtype == tf.string or not dtype.is_numpy_compatible:
+        return None
+    stored = np.dtype(dtype.as_numpy_dtype)
+    if code_of(stored) is None and stored != np.complex128:  # Of integers those of four bits, which fill half a byte.
         return None
     if dtype in _WITHOUT_BUFFER:
         return lambda value: np.asarray(value.numpy())

@@ -318,3 +318,14 @@ def test_what_was_restored_is_written_again_with_all_that_was_known_of_it(monkey
     assert first.node["function"]["source"] == "lambda x: x + 5"
     assert first.node["class"]["registered"] == "script>Layer"
     assert second.node == first.node
+
+
+def test_a_wrapper_with_the_defaults_of_what_it_wraps_is_pickled() -> None:
+    """As TFP makes the constructor of a user's distribution: it takes `*args`, and has defaults for arguments."""
+
+    def wrapper(*args: int) -> int:
+        return sum(args)
+
+    wrapper.__defaults__ = (1, 2)
+
+    assert round_trip(wrapper)(3, 4) == 7

@@ -436,3 +436,32 @@ def test_what_a_layer_holds_for_keras_is_not_recorded() -> None:
     node = written(layer).node
 
     assert [name for name, _ in node["attributes"]] == ["prior", "encoder"]
+
+
+class Annealed(tfk.layers.Layer):
+    """A layer that counts by the optimizer's count of steps."""
+
+    def __init__(self, step: tf.Variable) -> None:
+        super().__init__()
+        self.step = step
+
+    def call(self, inputs: Any) -> Any:
+        """Grow with the steps."""
+        return inputs * tf.cast(self.step + 1, tf.float32)
+
+
+@pytest.mark.parametrize("make", [tfk.optimizers.Adam, tfk.optimizers.legacy.Adam])
+def test_a_layer_and_an_optimizer_that_count_in_one_variable_do_so_again(
+    make: Callable[[], Any], tmp_path: pathlib.Path
+) -> None:
+    """What the one counts the other sees."""
+    optimizer = make()
+    model = tfk.Sequential([tfk.layers.Dense(2, input_shape=(3,)), Annealed(optimizer.iterations)])
+    model.compile(optimizer, "mse")
+    model.fit(INPUT, INPUT[:, :2], verbose=0)
+
+    again = through_a_checkpoint(model, tmp_path)
+    again.fit(INPUT, INPUT[:, :2], verbose=0)
+
+    assert again.layers[1].step is again.optimizer.iterations
+    assert int(again.layers[1].step) == 2

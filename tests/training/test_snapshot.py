@@ -73,7 +73,16 @@ def test_a_variable_of_text_is_named() -> None:
         snapshot_of({"layer-0/words": tf.Variable(["a"])})
 
     assert caught.value.where == "the variable 'layer-0/words'"
-    assert "its dtype string is not numeric" in caught.value.problem
+    assert "its dtype string is none of those that are stored: bfloat16, bool, " in caught.value.problem
+
+
+@pytest.mark.parametrize("dtype", [tf.dtypes.experimental.int4, tf.dtypes.experimental.uint4])
+def test_a_variable_of_four_bits_is_named(dtype: tf.DType) -> None:
+    """The format has no place for half a byte, and numpy no buffer."""
+    variable = tf.Variable(tf.cast([1, 2], dtype))
+
+    with pytest.raises(UnrecordableError, match=f"the variable 'q' .*its dtype {dtype.name} is none of those"):
+        snapshot_of({"q": variable})
 
 
 def sparse_gradient() -> tf.IndexedSlices:

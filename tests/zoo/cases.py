@@ -7,11 +7,31 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 import tf_keras as tfk
 
 __all__ = ["Case", "Cases", "Made", "anneal", "batch", "compiled", "negative_log_likelihood"]
 
 ROWS = 6
+
+_SHAPES = {
+    "rows": (2,),
+    "points": (1,),
+    "series": (5, 2),
+    "images": (4, 4, 1),
+    "volumes": (3, 3, 3, 1),
+    "movies": (3, 4, 4, 1),
+}
+_LISTED = {
+    "tokens": np.int32([[1, 2, 3, 0, 0], [4, 1, 0, 0, 0], [2, 2, 2, 2, 2], [3, 4, 1, 2, 0], [1, 0, 0, 0, 0], [4] * 5]),
+    "words": np.array([["red"], ["green"], ["blue"], ["red"], ["unseen"], ["green"]]),
+}
+_JOINED: dict[str, Any] = {
+    "pair": ["rows", "points"],
+    "twice": ["rows", "rows"],
+    "named": {"left": "rows", "right": "points"},
+    "grouped": ["series", "tokens"],
+}
 
 # A compiled or plain model, or one with the callbacks it is to be trained with.
 Made = tfk.Model | tuple[tfk.Model, list[tfk.callbacks.Callback]]
@@ -26,12 +46,17 @@ class Case:
         inputs: Name of what it is called with, see `batch`.
         targets: Shape of one row's target; a list or dict of shapes for several outputs.
         parts: Names of the attributes that are called to compare outputs; none is the model itself.
+        epochs: How long it is trained; each epoch ends with a save, and the last is restored.
+        control: What has to look different: the model `"made anew"` and given all variables, or the same model
+            `"a step further"`; nothing for models whose comparison needs no control of their own.
     """
 
     make: Callable[[], Made]
     inputs: str = "rows"
     targets: Any = (1,)
     parts: tuple[str, ...] = ()
+    epochs: int = 1
+    control: str = ""
 
 
 class Cases(dict[str, Case]):
@@ -59,29 +84,23 @@ def batch(inputs: str, targets: Any) -> tuple[Any, Any]:
     Args:
         inputs: `"rows"` is `(6, 2)`, `"series"` `(6, 5, 2)`, `"images"` `(6, 4, 4, 1)`, `"volumes"` `(6, 3, 3, 3, 1)`,
             `"movies"` `(6, 3, 4, 4, 1)`, `"tokens"` `(6, 5)` of whole numbers, `"points"` `(6, 1)`, `"pair"` a list of
-            two, and `"named"` a dict.
+            two, `"named"` a dict of the same, `"twice"` a list of two equal ones, `"grouped"` a list of a series and
+            tokens, `"words"` `(6, 1)` of text, and `"ragged"` rows of different lengths.
         targets: As in `Case`.
     """
     return _inputs(inputs), _targets(targets)
 
 
 def _inputs(name: str) -> Any:
-    if name == "pair":
-        return [_inputs("rows"), _inputs("points")]
-    if name == "named":
-        return {"left": _inputs("rows"), "right": _inputs("points")}
-    if name == "tokens":
-        return np.int32([[1, 2, 3, 0, 0], [4, 1, 0, 0, 0], [2, 2, 2, 2, 2], [3, 4, 1, 2, 0], [1, 0, 0, 0, 0], [4] * 5])
-    shapes = {
-        "rows": (2,),
-        "points": (1,),
-        "series": (5, 2),
-        "images": (4, 4, 1),
-        "volumes": (3, 3, 3, 1),
-        "movies": (3, 4, 4, 1),
-    }
-    shape = (ROWS, *shapes[name])
-    return np.linspace(-1, 1, int(np.prod(shape)), dtype="float32").reshape(shape)
+    if name in _JOINED:
+        return tf.nest.map_structure(_inputs, _JOINED[name])
+    if name == "ragged":
+        return tf.RaggedTensor.from_row_lengths(np.linspace(-1, 1, 12, dtype="float32"), [1, 3, 2, 1, 4, 1])
+    return _LISTED[name] if name in _LISTED else _counted(_SHAPES[name])
+
+
+def _counted(shape: tuple[int, ...]) -> np.ndarray:
+    return np.linspace(-1, 1, ROWS * int(np.prod(shape)), dtype="float32").reshape((ROWS, *shape))
 
 
 def _targets(shapes: Any) -> Any:

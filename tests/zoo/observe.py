@@ -13,7 +13,7 @@ import tf_keras as tfk
 
 from keras_probckpt.training.variables import find_variables
 
-__all__ = ["bits", "described", "observe"]
+__all__ = ["bits", "described", "observe", "observe_outputs"]
 
 _SEED = 7
 
@@ -33,16 +33,24 @@ def observe(model: tfk.Model, x: Any, y: Any, *, parts: Sequence[str]) -> dict[s
         y: Targets.
         parts: As in `Case`.
     """
-    said = {"class": type(model).__name__, "variables": _variables(model)}
-    tfk.utils.set_random_seed(_SEED)
-    called = {part: getattr(model, part) for part in parts} or {"model": model}
-    said["outputs"] = {name: described(part(x)) for name, part in called.items()}
-    said["losses"] = [bits(loss) for loss in model.losses]
+    said = {
+        "class": type(model).__name__,
+        "variables": _variables(model),
+        "outputs": observe_outputs(model, x, parts=parts),
+        "losses": [bits(loss) for loss in model.losses],
+    }
     tfk.utils.set_random_seed(_SEED)
     model.make_train_function(force=True)  # A step traced earlier keeps the seeds of then.
     said["step"] = {name: float(value).hex() for name, value in model.train_on_batch(x, y, return_dict=True).items()}
     said["variables after a step"] = _variables(model)
     return said
+
+
+def observe_outputs(model: tfk.Model, x: Any, *, parts: Sequence[str]) -> dict[str, Any]:
+    """Describe what a model, or each of its parts, gives for inputs, always under the same seed."""
+    tfk.utils.set_random_seed(_SEED)
+    called = {part: getattr(model, part) for part in parts} or {"model": model}
+    return {name: described(part(x)) for name, part in called.items()}
 
 
 def _variables(model: tfk.Model) -> dict[str, str]:

@@ -15,10 +15,14 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tests.conftest import CHECKOUT
-from tests.zoo import script
+from tests.zoo import attribute_models, script
 from tests.zoo.observe import bits, described
+from tests.zoo.pending import PENDING
 
 tfd = tfp.distributions
+
+# What of an observation says which function a model is; its variables are copied for the control.
+_FUNCTION = ("outputs", "losses", "step", "variables after a step")
 
 # One for each core of the smallest machine the tests run on.
 SHARDS = 2
@@ -87,6 +91,16 @@ def test_a_model_comes_back_in_a_later_program(name: str, zoo: Zoo) -> None:
     assert expected["variables after a step"] != expected["variables"]
 
 
+@pytest.mark.parametrize("name", [name for name, case in script.chosen_cases().items() if case.control])
+def test_a_model_that_lost_something_looks_different(name: str, zoo: Zoo) -> None:
+    """The comparison can fail: a model made anew and given all variables, or one a step further, is told apart."""
+    expected, control = zoo.saved[name]["observed"], zoo.saved[name]["control"]
+
+    told = [part for part in control if part in _FUNCTION and control[part] != expected[part]]
+
+    assert bool(told) == (name != attribute_models.NOTHING_LOST)
+
+
 @pytest.mark.parametrize("name", script.chosen_cases())
 def test_a_restored_model_is_saved_as_it_was_saved_first(name: str, zoo: Zoo) -> None:
     """Every variable is in the second checkpoint as in the first, those too that no model tracks; so is the recipe."""
@@ -141,6 +155,15 @@ def test_no_case_hides_another() -> None:
 
     assert len(cases) == sum(map(len, script.collections_of_cases()))
     assert len(cases) >= 60
+
+
+def test_what_is_pending_is_a_case() -> None:
+    """A name that is mistyped would leave its model in, and one that is gone would stay listed."""
+    names = [name for name, _ in PENDING]
+
+    assert set(names) - set(script.all_cases()) == set()
+    assert len(set(names)) == len(names)
+    assert all(reason for _, reason in PENDING)
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ from keras_probckpt.model.watch import ModelWatch
 from keras_probckpt.recipe.calls import signatures_of
 from keras_probckpt.recipe.data import encode_data
 from keras_probckpt.recipe.document import Recipe, RecipeBook
-from keras_probckpt.recipe.process_settings import process_settings
 from keras_probckpt.recipe.probe import Probe, Trace, probe_of, trace_call
+from keras_probckpt.recipe.process_settings import process_settings
 from keras_probckpt.storage.contents import CheckpointReader, Contents
 from keras_probckpt.training.assignment import (
     Arrays,
@@ -129,7 +129,6 @@ class TakenState:
             training_arrays=arrays,
             data_position=self.data_position,
         )
-
 
     def _outputs(self) -> Mapping[str, np.ndarray[Any, Any]]:
         """Compute what the model returned, to prove a restored one by."""

@@ -38,7 +38,17 @@ from keras_probckpt.training.variables import (
     with_recipe_variables,
 )
 
-__all__ = ["Request", "load", "make_variables", "needs", "place", "rebuild", "recipe_of", "require_output", "saved_variables"]
+__all__ = [
+    "Request",
+    "load",
+    "make_variables",
+    "needs",
+    "place",
+    "rebuild",
+    "recipe_of",
+    "require_output",
+    "saved_variables",
+]
 
 
 T = TypeVar("T")

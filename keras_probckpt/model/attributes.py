@@ -32,7 +32,17 @@ from keras_probckpt.model.objects import (
 from keras_probckpt.model.own_names import argument_names, is_made_by, names_set_by
 from keras_probckpt.model.tables import TABLES, TableContents, contents_of, put_contents
 
-__all__ = ["COMPILE", "Attributes", "BoundFunction", "attached_to", "find_attributes", "find_object", "is_data", "put_attribute", "roots_of"]
+__all__ = [
+    "COMPILE",
+    "Attributes",
+    "BoundFunction",
+    "attached_to",
+    "find_attributes",
+    "find_object",
+    "is_data",
+    "put_attribute",
+    "roots_of",
+]
 
 # Below this name stand the arguments of `compile`; everything else is below the model.
 COMPILE = "compile~"
@@ -250,7 +260,11 @@ def put_attribute(item: Any, name: str, value: Any) -> bool:
         return put_contents(found, value)
     if found is not _ABSENT and is_same(found, value):
         return False
-    if isinstance(found, types.FunctionType) and isinstance(value, types.FunctionType) and _is_other_closure(found, value):
+    if (
+        isinstance(found, types.FunctionType)
+        and isinstance(value, types.FunctionType)
+        and _is_other_closure(found, value)
+    ):
         for cell_name, content in closed_over(value).items():
             put_attribute(found, cell_name, content)
     elif _takes_state_of(found, value):

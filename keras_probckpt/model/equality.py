@@ -120,7 +120,8 @@ def is_same_code(one: types.CodeType, other: types.CodeType) -> bool:
         return False
     pairs = zip(one.co_consts, other.co_consts, strict=False)
     return len(one.co_consts) == len(other.co_consts) and all(
-        is_same_code(*pair) if isinstance(pair[0], types.CodeType) and isinstance(pair[1], types.CodeType)
+        is_same_code(*pair)
+        if isinstance(pair[0], types.CodeType) and isinstance(pair[1], types.CodeType)
         else _is_same(*pair, set())
         for pair in pairs
     )

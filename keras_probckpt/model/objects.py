@@ -22,7 +22,18 @@ import tf_keras as tfk
 
 from keras_probckpt.model.members import member
 
-__all__ = ["Place", "bookkeeping_of", "child_of", "children_of", "is_atom", "is_graph_network", "is_of_library", "is_symbolic", "is_tracked", "walk"]
+__all__ = [
+    "Place",
+    "bookkeeping_of",
+    "child_of",
+    "children_of",
+    "is_atom",
+    "is_graph_network",
+    "is_of_library",
+    "is_symbolic",
+    "is_tracked",
+    "walk",
+]
 
 _LIBRARIES = frozenset(
     {"tensorflow", "tf_keras", "tensorflow_probability", "keras", "numpy", "keras_probckpt", "builtins", "absl"}
@@ -258,7 +269,9 @@ def _users_bases(cls: type) -> tuple[type, ...]:
 def _is_class_data(name: str, value: Any) -> bool:
     if name.startswith(("__", "_abc_")) or callable(value) or hasattr(type(value), "__get__"):
         return False
-    return isinstance(value, (*_ATOMS, list, tuple, dict, tf.Tensor)) and not isinstance(value, (type, types.MappingProxyType))
+    return isinstance(value, (*_ATOMS, list, tuple, dict, tf.Tensor)) and not isinstance(
+        value, (type, types.MappingProxyType)
+    )
 
 
 def _layers_in_order(item: Any) -> dict[str, Any]:

@@ -18,9 +18,7 @@ from keras_probckpt.model.objects import is_of_library
 
 __all__ = ["argument_names", "functions_of", "global_names", "is_made_by", "names_set_by"]
 
-_STORE_ATTR, _LOAD_GLOBAL, _EXTENDED_ARG = (
-    dis.opmap[name] for name in ("STORE_ATTR", "LOAD_GLOBAL", "EXTENDED_ARG")
-)
+_STORE_ATTR, _LOAD_GLOBAL, _EXTENDED_ARG = (dis.opmap[name] for name in ("STORE_ATTR", "LOAD_GLOBAL", "EXTENDED_ARG"))
 # A class that sets attributes by these sets names that cannot be read off its code.
 _SETS_ANY_NAME = frozenset({"setattr", "__setattr__", "__dict__", "vars", "make_dataclass", "__attrs_init__"})
 _KNOWN: weakref.WeakKeyDictionary[type, frozenset[str]] = weakref.WeakKeyDictionary()

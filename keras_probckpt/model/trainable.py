@@ -55,7 +55,10 @@ def trainable_flags(model: tfk.Model, layers: Mapping[str, tfk.layers.Layer]) ->
     is_set_for_now = scope is not None and scope._should_set_trainable
     after = scope._current_trainable_state if is_set_for_now else {}
     flags = {
-        path: (bool(model._compiled_trainable_state.get(layer, layer._trainable)), bool(after.get(layer, layer._trainable)))
+        path: (
+            bool(model._compiled_trainable_state.get(layer, layer._trainable)),
+            bool(after.get(layer, layer._trainable)),
+        )
         for path, layer in layers.items()
     }
     return {path: pair for path, pair in flags.items() if pair != (True, True)}

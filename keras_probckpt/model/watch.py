@@ -14,7 +14,16 @@ import numpy as np
 from keras_probckpt.format.digest import digest_hex
 from keras_probckpt.model.equality import is_same
 from keras_probckpt.model.members import member
-from keras_probckpt.model.objects import Place, bookkeeping_of, children_of, is_atom, is_graph_network, is_of_library, is_tracked, walk
+from keras_probckpt.model.objects import (
+    Place,
+    bookkeeping_of,
+    children_of,
+    is_atom,
+    is_graph_network,
+    is_of_library,
+    is_tracked,
+    walk,
+)
 from keras_probckpt.model.own_names import functions_of, global_names
 from keras_probckpt.model.tables import TABLES, contents_of
 

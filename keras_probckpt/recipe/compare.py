@@ -7,7 +7,6 @@ from typing import Any
 
 import tensorflow as tf
 import tensorflow_probability as tfp
-import tf_keras as tfk
 
 from keras_probckpt.recipe.codec import Node
 

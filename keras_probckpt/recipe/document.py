@@ -194,7 +194,9 @@ class RecipeReader:
         self._put_back: list[str] = []
         self._settings = checked_settings(document.get("settings", {}))  # Likewise.
         self._trust = trust
-        self._decoder = Decoder(ALL_KINDS, arrays=arrays, resolve=trust.resolve, document=document, is_trusted=trust.trusts_all)
+        self._decoder = Decoder(
+            ALL_KINDS, arrays=arrays, resolve=trust.resolve, document=document, is_trusted=trust.trusts_all
+        )
 
     @property
     def trusts_all(self) -> bool:

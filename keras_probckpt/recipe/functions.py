@@ -52,7 +52,6 @@ _NOT_OF_STATE = frozenset({"tensorflow", "tf_keras", "tensorflow_probability", "
 _Initializer: type = tf.constant_initializer.__mro__[1]  # The base class of TensorFlow's own, which has no public name.
 
 
-
 def is_referable(value: Any) -> bool:
     """Whether a value is a class or a function, to be stored by name or by value.
 

@@ -326,7 +326,9 @@ def output_differences_of(
         recorded: Outputs by place.
         rebuilt: Those of the rebuilt model.
     """
-    return [line for place in recorded if place in rebuilt for line in _difference(place, recorded[place], rebuilt[place])]
+    return [
+        line for place in recorded if place in rebuilt for line in _difference(place, recorded[place], rebuilt[place])
+    ]
 
 
 def _difference(place: str, saved: Any, rebuilt: Any) -> list[str]:

@@ -318,7 +318,7 @@ class LiveState:
     def _traced(self, model: tfk.Model, found: ModelVariables, called: Any, *, has_changed: bool) -> Trace | None:
         """Trace a call of the model, or return the trace where it would be the same again.
 
-        A model whose attributes change from save to save is traced seldom enough to cost little; between, there is none.
+        A model whose attributes change from save to save is traced so seldom that it costs little; between, it is not.
         """
         known = self._trace_known
         if known is not None and known[0] is found and known[1] is called and not has_changed:

@@ -251,7 +251,7 @@ def require_output(  # noqa: PLR0913 - the model, and what its call is compared 
     variables: Mapping[str, tf.Variable],
     values: Mapping[str, Any],
 ) -> None:
-    """Compare what a rebuilt model returns with what was recorded: classes and shapes, and the numbers on a fixed input.
+    """Compare what a rebuilt model returns with what was recorded: classes, shapes, and numbers on a fixed input.
 
     Args:
         model: The rebuilt model.

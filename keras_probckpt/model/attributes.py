@@ -1,7 +1,8 @@
 """The state of a model that is no variable: what its objects hold, by path.
 
-A model is rebuilt by calling constructors, and a constructor makes what its arguments say. What was set afterwards, drawn
-in a constructor, or attached from outside is found here, as the live object has it, and put back into the rebuilt one.
+A model is rebuilt by calling constructors, and a constructor makes what its arguments say. What was set afterwards,
+drawn in a constructor, or attached from outside is found here, as the live object has it, and put back into the rebuilt
+one.
 """
 
 from __future__ import annotations

@@ -52,13 +52,8 @@ def _is_same_class(one: Any, other: Any) -> bool:
 def _is_same_object(one: Any, other: Any, met: set[tuple[int, int]]) -> bool:  # noqa: PLR0911 - one for each kind
     if isinstance(one, (np.ndarray, np.generic)):
         return _is_same_array(one, other)
-    if _is_eager(one) and one.dtype in (tf.resource, tf.variant):
-        return False
-    if _is_eager(one):
-        return one.dtype == other.dtype and one.shape == other.shape and _is_same_array(one.numpy(), other.numpy())
-    if isinstance(one, (tf.SparseTensor, tf.RaggedTensor)):
-        parts = (tf.nest.flatten(item, expand_composites=True) for item in (one, other))
-        return one.shape.as_list() == other.shape.as_list() and _are_same(*parts, met)
+    if _is_eager(one) or isinstance(one, (tf.SparseTensor, tf.RaggedTensor)):
+        return _is_same_tensor(one, other, met)
     if isinstance(one, Mapping) and not hasattr(one, "__dict__"):
         return _is_same_mapping(one, other, met)
     if isinstance(one, (list, tuple)):
@@ -71,9 +66,17 @@ def _is_same_object(one: Any, other: Any, met: set[tuple[int, int]]) -> bool:  #
         return _are_same((one.func, one.args, one.keywords), (other.func, other.args, other.keywords), met)
     if is_tracked(one) or isinstance(one, tf.Tensor):
         return False
-    if isinstance(one, Mapping) and not _is_same_mapping(one, other, met):
+    is_same_mapping = not isinstance(one, Mapping) or _is_same_mapping(one, other, met)
+    return is_same_mapping and _has_same_attributes(one, other, met)
+
+
+def _is_same_tensor(one: Any, other: Any, met: set[tuple[int, int]]) -> bool:
+    if one.dtype != other.dtype or one.shape.as_list() != other.shape.as_list():
         return False
-    return _has_same_attributes(one, other, met)
+    if _is_eager(one):
+        return one.dtype not in (tf.resource, tf.variant) and _is_same_array(one.numpy(), other.numpy())
+    ones, others = (tf.nest.flatten(item, expand_composites=True) for item in (one, other))
+    return _are_same(ones, others, met)
 
 
 def _has_same_attributes(one: Any, other: Any, met: set[tuple[int, int]]) -> bool:
@@ -110,8 +113,8 @@ def _is_same_array(one: Any, other: Any) -> bool:
 def _is_same_function(one: types.FunctionType, other: types.FunctionType, met: set[tuple[int, int]]) -> bool:
     if not is_same_code(one.__code__, other.__code__):
         return False
-    defaults = [(item.__defaults__, item.__kwdefaults__) for item in (one, other)]
-    return _are_same(*defaults, met) and _is_same_mapping(closed_over(one), closed_over(other), met)
+    ones, others = ((item.__defaults__, item.__kwdefaults__) for item in (one, other))
+    return _are_same(ones, others, met) and _is_same_mapping(closed_over(one), closed_over(other), met)
 
 
 def is_same_code(one: types.CodeType, other: types.CodeType) -> bool:

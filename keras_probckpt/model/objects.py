@@ -13,8 +13,8 @@ import functools
 import logging
 import sys
 import types
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -25,6 +25,7 @@ from keras_probckpt.model.members import member
 __all__ = [
     "Place",
     "bookkeeping_of",
+    "cached_by_class",
     "child_of",
     "children_of",
     "is_atom",
@@ -68,7 +69,20 @@ _OPAQUE = (
     tfk.callbacks.Callback,
     _TracedFunction,
 )
-_ATOMS = (bool, int, float, complex, str, bytes, types.NoneType, type, np.ndarray, np.generic, np.dtype, tf.DType)
+_ATOMS: tuple[type, ...] = (
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    types.NoneType,
+    type,
+    np.ndarray,
+    np.generic,
+    np.dtype,
+    tf.DType,
+)
 _ATOMS += (tf.TensorShape, tf.TensorSpec, tf.SparseTensor, tf.RaggedTensor, slice, range, enum.Enum, set, frozenset)
 _ATOMS += (types.BuiltinFunctionType, types.EllipsisType, types.MappingProxyType, tfk.mixed_precision.Policy)
 
@@ -92,8 +106,8 @@ _OF_KERAS = frozenset({
     "_output_tensor_cache", "_predict_counter", "_preserve_input_structure_in_config", "_pss_evaluation_shards",
     "_random_generator", "_run_eagerly", "_saved_model_arg_spec", "_saved_model_inputs_spec", "_setattr_tracking",
     "_stateful", "_steps_per_execution", "_steps_per_execution_tuner", "_supports_masking", "_tensor_usage_count",
-    "_test_counter", "_thread_local", "_train_counter", "_trainable", "_trainable_weights", "_training_state", "_updates",
-    "_use_legacy_config", "built", "compiled_loss", "compiled_metrics", "history", "input_names", "inputs",
+    "_test_counter", "_thread_local", "_train_counter", "_trainable", "_trainable_weights", "_training_state",
+    "_updates", "_use_legacy_config", "built", "compiled_loss", "compiled_metrics", "history", "input_names", "inputs",
     "output_names", "outputs", "predict_function", "stop_training", "test_function", "train_function",
     "train_tf_function",
     # What a variational layer drew in its last call.
@@ -116,6 +130,14 @@ _BOOKKEEPING = (
     ((tfk.optimizers.Optimizer, tfk.optimizers.legacy.Optimizer), _OF_OPTIMIZERS),
     (tfk.initializers.Initializer, _OF_INITIALIZERS),
 )
+T = TypeVar("T")
+
+
+def cached_by_class(function: Callable[[type], T]) -> Callable[[type], T]:
+    """Remember what a function returns for a class."""
+    return functools.lru_cache(maxsize=4096)(function)
+
+
 _HIDDEN_PREFIXES = ("_self_", "_keras_probckpt", "__")
 _MOST_OBJECTS = 200_000
 
@@ -175,7 +197,7 @@ def child_of(item: Any, name: str) -> Any:
     return children[name]
 
 
-def _all_children(item: Any) -> Mapping[str, Any] | None:
+def _all_children(item: Any) -> Mapping[str, Any] | None:  # noqa: PLR0911 - one for each kind
     items = member(item, "__wrapped__", item) if isinstance(item, (dict, tuple, list)) else item
     if isinstance(items, Mapping):
         return {str(key): value for key, value in items.items()}
@@ -213,22 +235,22 @@ def _attributes(item: Any) -> dict[str, Any]:
         for name, value in _own_dict(item).items()
         if name not in left_out and not name.startswith(_HIDDEN_PREFIXES)
     }
-    for name in _slots_of(type(item)):
-        try:
-            found[name] = getattr(item, name)
-        except AttributeError:  # Not set.
-            continue
-    return found
+    slots = {name: member(item, name, _ABSENT) for name in _slots_of(type(item))}
+    return {**found, **{name: value for name, value in slots.items() if value is not _ABSENT}}
+
+
+_ABSENT = object()
 
 
 def _own_dict(item: Any) -> Mapping[str, Any]:
     try:
-        return vars(item)
+        attributes: Mapping[str, Any] = vars(item)
     except TypeError:  # It has none.
         return {}
+    return attributes
 
 
-@functools.lru_cache(maxsize=4096)
+@cached_by_class
 def bookkeeping_of(cls: type) -> frozenset[str]:
     """Name the attributes in which objects of a class keep what is of no meaning to another process."""
     names: frozenset[str] = frozenset()
@@ -238,7 +260,7 @@ def bookkeeping_of(cls: type) -> frozenset[str]:
     return names
 
 
-@functools.lru_cache(maxsize=4096)
+@cached_by_class
 def _slots_of(cls: type) -> tuple[str, ...]:
     if is_of_library(cls):
         return ()
@@ -261,7 +283,7 @@ def _class_data(cls: type) -> list[tuple[str, Any]]:
     return list(found.items())
 
 
-@functools.lru_cache(maxsize=4096)
+@cached_by_class
 def _users_bases(cls: type) -> tuple[type, ...]:
     return tuple(base for base in cls.__mro__ if not is_of_library(base))
 
@@ -281,19 +303,19 @@ def _layers_in_order(item: Any) -> dict[str, Any]:
 
 def is_graph_network(item: Any) -> bool:
     """Whether an object is a Sequential or Functional model, or of a class that derives from one."""
-    return isinstance(item, tfk.Sequential) or (isinstance(item, tfk.Model) and item._is_graph_network)
+    return isinstance(item, tfk.Sequential) or (isinstance(item, tfk.Model) and bool(item._is_graph_network))
 
 
 def is_atom(value: Any) -> bool:
     """Whether a value is taken whole: a number, text, an array, a tensor that has a value, a class."""
-    return isinstance(value, _ATOMS) or isinstance(value, tf.Tensor)
+    return isinstance(value, (*_ATOMS, tf.Tensor))
 
 
 def is_symbolic(value: Any) -> bool:
     """Whether a value is a tensor of a graph, which has no value of its own."""
     if isinstance(value, tf.Tensor):
         return not hasattr(value, "numpy")
-    return tf.is_tensor(value) and tf.is_symbolic_tensor(value)
+    return bool(tf.is_tensor(value) and tf.is_symbolic_tensor(value))
 
 
 def is_tracked(value: Any) -> bool:

@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
-from keras_probckpt.model.objects import is_of_library
+from keras_probckpt.model.objects import cached_by_class, is_of_library
 
 __all__ = ["argument_names", "functions_of", "global_names", "is_made_by", "names_set_by"]
 
@@ -40,7 +40,7 @@ def names_set_by(cls: type) -> frozenset[str] | None:
     return None if _sets_any_name(cls) else names
 
 
-@functools.lru_cache(maxsize=4096)
+@cached_by_class
 def argument_names(cls: type) -> frozenset[str]:
     """Name the arguments of the constructors of a class and its bases, each also as the attribute `_<name>`."""
     names: set[str] = set()
@@ -75,13 +75,13 @@ def _codes_of(cls: type) -> tuple[types.CodeType, ...]:
     return tuple(_all_codes(cls))
 
 
-@functools.lru_cache(maxsize=4096)
+@cached_by_class
 def _all_codes(cls: type) -> tuple[types.CodeType, ...]:
     methods = [function.__code__ for function in functions_of(cls)]
     return tuple(inner for code in methods for inner in (code, *_nested(code)))
 
 
-@functools.lru_cache(maxsize=4096)
+@cached_by_class
 def _inner_codes(cls: type) -> frozenset[types.CodeType]:
     methods = [function.__code__ for function in functions_of(cls)]
     return frozenset(inner for code in methods for inner in _nested(code))

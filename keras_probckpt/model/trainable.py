@@ -1,7 +1,7 @@
 """Which layers are trained: as the user set it, and as it was when the model was compiled.
 
-tf_keras trains what was trainable at `compile`: in `fit` every layer has its flag of then, and gets the one that the user
-set later back at the end. A checkpoint written in between records both.
+tf_keras trains what was trainable at `compile`: in `fit` every layer has its flag of then, and gets the one that the
+user set later back at the end. A checkpoint written in between records both.
 
 Source: `RespectCompiledTrainableState` of tf_keras's `training_utils`.
 """
@@ -20,7 +20,7 @@ __all__ = ["Flags", "note_scopes", "put_flags", "trainable_flags"]
 # By the path of a layer: whether it was trainable at `compile`, and whether it is now.
 Flags = Mapping[str, tuple[bool, bool]]
 
-_SCOPES: weakref.WeakKeyDictionary[tfk.Model, Any] = weakref.WeakKeyDictionary()
+_SCOPES: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 _Scope = training_utils.RespectCompiledTrainableState
 
 
@@ -52,8 +52,7 @@ def trainable_flags(model: tfk.Model, layers: Mapping[str, tfk.layers.Layer]) ->
         layers: The model and its layers, by path.
     """
     scope = _SCOPES.get(model)
-    is_set_for_now = scope is not None and scope._should_set_trainable
-    after = scope._current_trainable_state if is_set_for_now else {}
+    after = scope._current_trainable_state if scope is not None and scope._should_set_trainable else {}
     flags = {
         path: (
             bool(model._compiled_trainable_state.get(layer, layer._trainable)),

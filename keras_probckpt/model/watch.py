@@ -166,7 +166,8 @@ def _names_that_count(item: Any) -> Sequence[str]:
 
 def _items_of(item: Any) -> Sequence[Any]:
     if is_graph_network(item):
-        return item._self_tracked_trackables
+        layers: Sequence[Any] = item._self_tracked_trackables
+        return layers
     items = member(item, "__wrapped__", item)
     if isinstance(items, Mapping):
         return list(items.values())
@@ -194,7 +195,11 @@ def _is_stateful(value: Any) -> bool:
 def _state_of(item: Any) -> Any:
     if isinstance(item, np.ndarray):
         content = item.tobytes() if item.nbytes <= _SMALL_BYTES or item.dtype.hasobject else None
-        return (item.shape, item.dtype, digest_hex(np.ascontiguousarray(item)) if content is None else content)
+        return (
+            item.shape,
+            item.dtype,
+            digest_hex(np.ascontiguousarray(item).view(np.uint8).data) if content is None else content,
+        )
     if isinstance(item, TABLES):
         return contents_of(item).key()
     if isinstance(item, set):

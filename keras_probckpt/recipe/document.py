@@ -85,7 +85,7 @@ def require_tf_keras_model(model: Any) -> None:
         raise UnsupportedModelError(found=f"{type(model).__module__}.{type(model).__qualname__}")
 
 
-def describe(
+def describe(  # noqa: PLR0913 - each is a part of the model that is found elsewhere
     model: tfk.Model,
     layers: Mapping[str, tfk.layers.Layer],
     *,
@@ -426,8 +426,9 @@ class RecipeReader:
 
     def _builder(self) -> Any:
         node = self._document.get("model")
-        is_build = isinstance(node, dict) and node.get(TAG) == "build"
-        return self._decoder.decode(field(node, "class", dict, "model"), "model.class") if is_build else None
+        if not isinstance(node, dict) or node.get(TAG) != "build":
+            return None
+        return self._decoder.decode(field(node, "class", dict, "model"), "model.class")
 
     def compile(self, model: tfk.Model) -> str:
         """Compile the model as recorded.

@@ -202,7 +202,7 @@ def _variables_of(graph: Any) -> Sequence[tf.Variable]:
 
 
 def _value_of(outside: Any, owner: tf.Variable | None, name: str | None) -> Callable[[Mapping[str, Any]], Any]:
-    """Tell how to get what a traced call takes from outside: a variable of its own with the value, or the thing itself."""
+    """Tell how to get what a traced call takes from outside: a variable that has the value, or the thing itself."""
     if owner is None:
         return lambda _values: outside
     dtype = getattr(owner, "true_dtype", owner.dtype)

@@ -85,7 +85,7 @@ def is_large_array(value: Any) -> bool:
 
 
 def _by_argument(function: types.FunctionType, defaults: tuple[Any, ...] | None) -> list[tuple[str, Any]]:
-    """Name default values by their arguments; of a wrapper that has those of what it wraps there may be more of them."""
+    """Name default values by their arguments; a wrapper that has those of what it wraps may have more of them."""
     values = defaults or ()
     names = function.__code__.co_varnames[: function.__code__.co_argcount]
     unnamed = [f"default {number}" for number in range(len(values) - len(names))]

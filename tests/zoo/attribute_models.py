@@ -269,6 +269,14 @@ def _trained_prior() -> Made:
     return before(change, Prior())
 
 
+@CASES.add("attributes: layers of a user and of a nested model frozen before the model is compiled")
+def _frozen_first() -> Made:
+    model = Regressor()
+    model.blocks[0].trainable = model.heads["params"].dense.trainable = False
+    return compiled(model)
+
+
+# Keras trains by what was trainable when the model was compiled: the layer goes on to be trained.
 @forgetful("attributes: a part of a nested model frozen between two saves", epochs=2)
 def _frozen() -> Made:
     return between(lambda m: setattr(m.encoder.layers[0], "trainable", False), Prior())
@@ -320,29 +328,3 @@ class Weighted(tfk.losses.Loss):
 def _loss() -> Made:
     model = stacked(layers.Dense(2), tfpl.IndependentNormal(1), loss=Weighted())
     return between(lambda m: setattr(m.loss, "weight", m.loss.weight + 0.5), model)
-
-
-class Vocabulary(ProbModelMixin, tfk.Model):
-    """Looks words up in a table, which is made of the words that are there."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.table: Any = None
-        self.embedding, self.params = layers.Embedding(8, 3), layers.Dense(2)
-        self.likelihood = tfpl.IndependentNormal(1)
-
-    def learn(self, words: list[str]) -> None:
-        """Make the table."""
-        initializer = tf.lookup.KeyValueTensorInitializer(words, tf.range(len(words), dtype=tf.int64))
-        self.table = tf.lookup.StaticVocabularyTable(initializer, 2)
-
-    def call(self, words: Any) -> Any:
-        """Give a distribution."""
-        return self.likelihood(self.params(self.embedding(self.table.lookup(words))[:, 0]))
-
-
-@CASES.add("attributes: a lookup table that is made of the words before it is trained", inputs="words")
-def _table() -> Made:
-    model = Vocabulary()
-    model.learn(["green", "blue", "red"])
-    return model

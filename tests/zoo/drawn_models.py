@@ -112,7 +112,7 @@ def _graph() -> Made:
 @forgetful("drawn: edges of bins in the closure of a Lambda, found in the data")
 def _closure() -> Made:
     edges = np.quantile(np.random.normal(size=50), [0.2, 0.5, 0.8]).astype("float32")  # noqa: NPY002 - as users write
-    bins = layers.Lambda(lambda x: tf.cast(tf.searchsorted(edges, tf.reshape(x, [-1])), tf.float32)[:, None])
+    bins = layers.Lambda(lambda x: x - tf.gather(edges, tf.searchsorted(edges[:-1], tf.reshape(x, [-1])))[:, None])
     flat = layers.Lambda(lambda x: tf.reduce_sum(3 * x, -1, keepdims=True))
     return stacked(flat, bins, layers.Dense(2), tfpl.IndependentNormal(1))
 
@@ -135,3 +135,29 @@ class Pooling(layers.Layer):
 def _ragged() -> Made:
     inputs = tfk.Input((None,), ragged=True)
     return compiled(tfk.Model(inputs, tfpl.IndependentNormal(1)(layers.Dense(2)(Pooling()(inputs)))))
+
+
+class Vocabulary(ProbModelMixin, tfk.Model):
+    """Looks words up in a table, which is made of the words that are there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table: Any = None
+        self.embedding, self.params = layers.Embedding(8, 3), layers.Dense(2)
+        self.likelihood = tfpl.IndependentNormal(1)
+
+    def learn(self, words: list[str]) -> None:
+        """Make the table."""
+        initializer = tf.lookup.KeyValueTensorInitializer(words, tf.range(len(words), dtype=tf.int64))
+        self.table = tf.lookup.StaticVocabularyTable(initializer, 2)
+
+    def call(self, words: Any) -> Any:
+        """Give a distribution."""
+        return self.likelihood(self.params(self.embedding(self.table.lookup(words))[:, 0]))
+
+
+@CASES.add("drawn: a lookup table that is made of the words before it is trained", inputs="words")
+def _table() -> Made:
+    model = Vocabulary()
+    model.learn(["green", "blue", "red"])
+    return model

@@ -36,6 +36,7 @@ def observe(model: tfk.Model, x: Any, y: Any, *, parts: Sequence[str]) -> dict[s
     said = {
         "class": type(model).__name__,
         "variables": _variables(model),
+        "trainable": _trainable(model),
         "outputs": observe_outputs(model, x, parts=parts),
         "losses": [bits(loss) for loss in model.losses],
     }
@@ -56,6 +57,11 @@ def observe_outputs(model: tfk.Model, x: Any, *, parts: Sequence[str]) -> dict[s
 def _variables(model: tfk.Model) -> dict[str, str]:
     found = find_variables(model)
     return {path: bits(variable) for path, variable in [*found.model.items(), *found.optimizers.items()]}
+
+
+def _trainable(model: tfk.Model) -> list[str]:
+    trained = {id(variable) for variable in model.trainable_variables}
+    return [path for path, variable in find_variables(model).model.items() if id(variable) in trained]
 
 
 def bits(value: Any) -> str:

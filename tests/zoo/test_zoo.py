@@ -22,7 +22,7 @@ from tests.zoo.pending import PENDING
 tfd = tfp.distributions
 
 # What of an observation says which function a model is; its variables are copied for the control.
-_FUNCTION = ("outputs", "losses", "step", "variables after a step")
+_FUNCTION = ("trainable", "outputs", "losses", "step", "variables after a step")
 
 # One for each core of the smallest machine the tests run on.
 SHARDS = 2

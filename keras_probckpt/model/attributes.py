@@ -51,6 +51,7 @@ COMPILE = "compile~"
 _LIMIT_MADE_BYTES = 1 << 16
 # Each process makes up its own names.
 _MADE_UP = frozenset({"name", "_name"})
+_OPTIMIZERS = (tfk.optimizers.Optimizer, tfk.optimizers.legacy.Optimizer)
 _LEFT_BY_COMPILE = frozenset({"loss", "optimizer", "loss_weights"})
 _CONTAINERS = (list, tuple, dict, collections.deque)
 
@@ -190,7 +191,8 @@ def _is_recorded(item: Any, name: str, child: Any) -> bool:
     if is_of_library(type(item)) and not isinstance(item, _CONTAINERS):
         is_argument = name in argument_names(type(item)) and name not in _MADE_UP
         is_function = isinstance(child, types.FunctionType) and not isinstance(item, tfk.layers.Layer)
-        return is_argument or is_function or _is_foreign(item, name) or _is_small_distribution(child)
+        is_count = isinstance(item, _OPTIMIZERS) and isinstance(child, int)  # As Nadam has one of its products.
+        return is_argument or is_function or is_count or _is_foreign(item, name) or _is_small_distribution(child)
     return True
 
 

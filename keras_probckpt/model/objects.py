@@ -28,6 +28,7 @@ __all__ = [
     "cached_by_class",
     "child_of",
     "children_of",
+    "class_data_of",
     "is_atom",
     "is_graph_network",
     "is_of_library",
@@ -276,11 +277,16 @@ def _class_attributes(item: Any) -> dict[str, Any]:
 
 
 def _class_data(cls: type) -> list[tuple[str, Any]]:
-    bases = _users_bases(cls)
-    found: dict[str, Any] = {}
-    for base in reversed(bases):
-        found.update({name: value for name, value in list(vars(base).items()) if _is_class_data(name, value)})
-    return list(found.items())
+    return [(name, vars(base)[name]) for base, names in reversed(class_data_of(cls)) for name in names]
+
+
+def class_data_of(cls: type) -> list[tuple[type, list[str]]]:
+    """Name the data that the user's classes among the bases of a class hold, by base, the class itself first."""
+    found = [
+        (base, [name for name, value in list(vars(base).items()) if _is_class_data(name, value)])
+        for base in _users_bases(cls)
+    ]
+    return [(base, names) for base, names in found if names]
 
 
 @cached_by_class

@@ -21,7 +21,7 @@ __all__ = ["Flags", "note_scopes", "put_flags", "trainable_flags"]
 Flags = Mapping[str, tuple[bool, bool]]
 
 _SCOPES: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
-_Scope = training_utils.RespectCompiledTrainableState
+_Scope: Any = training_utils.RespectCompiledTrainableState
 
 
 def note_scopes() -> None:
@@ -37,7 +37,7 @@ def note_scopes() -> None:
 
     def noting_leave(self: Any, *error: Any) -> Any:
         if _SCOPES.get(self._model) is self:
-            del _SCOPES[self._model]
+            _SCOPES.pop(self._model)
         return leave(self, *error)
 
     _Scope.__enter__, _Scope.__exit__ = noting_enter, noting_leave

@@ -18,6 +18,7 @@ from keras_probckpt.model.objects import (
     Place,
     bookkeeping_of,
     children_of,
+    class_data_of,
     is_atom,
     is_graph_network,
     is_of_library,
@@ -126,6 +127,7 @@ def _look_at(roots: Mapping[str, Any]) -> _Look:
         if _has_attributes(place.item):
             dicts.append((vars(place.item), _names_that_count(place.item)))
             others += [place.item] if is_graph_network(place.item) else []
+            dicts += [(vars(base), names) for base, names in class_data_of(type(place.item))]
         elif not (place.path and place.item is data.get(place.path[0])):
             others.append(place.item)
         stateful += [child for child in place.children.values() if _is_stateful(child)]
@@ -211,14 +213,16 @@ def _state_of(item: Any) -> Any:
 
 
 def _are_same_places(before: Sequence[Place], now: Sequence[Place]) -> bool:
-    return len(before) == len(now) and all(map(_is_same_place, before, now))
+    # By path: an attribute that is set anew comes last among those of its object.
+    found = {place.path: place for place in now}
+    return len(before) == len(now) and all(
+        place.path in found and _is_same_place(place, found[place.path]) for place in before
+    )
 
 
 def _is_same_place(before: Place, now: Place) -> bool:
-    return (
-        before.path == now.path
-        and before.children.keys() == now.children.keys()
-        and all(_is_same_child(child, now.children[name]) for name, child in before.children.items())
+    return before.children.keys() == now.children.keys() and all(
+        _is_same_child(child, now.children[name]) for name, child in before.children.items()
     )
 
 

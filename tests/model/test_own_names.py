@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from typing import Any
+
+import tf_keras as tfk
+
+from keras_probckpt.model.own_names import argument_names, global_names, is_made_by, names_set_by
+
+UNIT = 1.0
+
+
+class Base(tfk.layers.Layer):
+    kind: str
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        self.units, self.make = units, lambda x: x * UNIT
+
+    def build(self, shape: Any) -> None:
+        self.made_late = shape
+        super().build(shape)
+
+
+class Any_(Base):
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(1)
+        for name, value in kwargs.items():
+            setattr(self, name, value)
+
+
+def test_names_that_any_method_sets_are_a_class_s_own() -> None:
+    """Those of its bases and annotations included; what somebody else puts on an object is not."""
+    names = names_set_by(Base)
+
+    assert names is not None
+    assert {"units", "make", "made_late", "kind"} <= names
+    assert "extra" not in names
+
+
+def test_a_class_that_sets_attributes_by_name_may_set_any() -> None:
+    """Nothing can be told of it."""
+    assert names_set_by(Any_) is None
+
+
+def test_weights_that_a_decorated_build_of_keras_sets_are_its_own() -> None:
+    """The method is in the closure of its decorator."""
+    names = names_set_by(tfk.layers.LSTMCell)
+
+    assert names is not None
+    assert {"kernel", "recurrent_kernel", "bias"} <= names
+
+
+def test_a_lambda_of_a_constructor_is_made_by_the_class() -> None:
+    """It comes again with the constructor; a function from elsewhere does not."""
+    layer = Base(2)
+
+    assert is_made_by(Base, layer.make)  # type: ignore[arg-type] # a lambda
+    assert not is_made_by(Base, test_a_lambda_of_a_constructor_is_made_by_the_class)
+
+
+def test_arguments_are_those_of_all_constructors() -> None:
+    """With and without the underscore under which many classes keep them."""
+    assert {"units", "_units", "trainable", "dtype"} <= argument_names(Base)
+
+
+def test_an_attribute_is_no_global() -> None:
+    """A method that reads `self.UNIT` reads no global of this name."""
+
+    def reads(item: Any) -> Any:
+        return item.UNIT
+
+    assert global_names(reads.__code__) == ()
+    assert global_names(Base.__init__.__code__) == ("super", "UNIT")

@@ -20,6 +20,7 @@ import tensorflow_probability as tfp
 import tf_keras as tfk
 
 from keras_probckpt.model.equality import closed_over, is_same, is_same_code
+from keras_probckpt.model.members import member
 from keras_probckpt.model.objects import (
     Place,
     child_of,
@@ -116,7 +117,7 @@ def find_attributes(places: Sequence[Place], *, told: Callable[[Any], Iterable[s
                 continue
             if is_tracked(child) or (id(child) in holding and not is_atom(child)):
                 if _is_foreign(place.item, name):
-                    attached.setdefault(place.path, {})[name] = child
+                    attached.setdefault(place.path, {})[name] = _bound(place.item, child)
             elif _is_recorded(place.item, name, child):
                 values.setdefault(place.path, {})[name] = _bound(place.item, child)
     return Attributes(values, attached)
@@ -175,8 +176,17 @@ def _is_foreign(item: Any, name: str) -> bool:
     """Whether a name is not among those that the class of an object sets itself."""
     if isinstance(item, (*_CONTAINERS, types.FunctionType, types.MethodType, functools.partial)):
         return False
+    if _is_users_method(item, name):
+        return True
     names = names_set_by(type(item))
     return names is not None and name not in names and name in getattr(item, "__dict__", ())
+
+
+def _is_users_method(item: Any, name: str) -> bool:
+    """Whether an object holds a function of the user's in place of a method of its class."""
+    held = (member(item, "__dict__") or {}).get(name)
+    is_function = isinstance(held, (types.FunctionType, types.MethodType))
+    return is_function and callable(member(type(item), name)) and not is_of_library(member(held, "__func__", held))
 
 
 def _is_recorded(item: Any, name: str, child: Any) -> bool:

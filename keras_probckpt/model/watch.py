@@ -51,7 +51,7 @@ class _Look:
     globals: Sequence[Place]
     dicts: Sequence[tuple[Mapping[str, Any], Sequence[str]]]
     others: Sequence[Any]
-    stateful: Sequence[Any]
+    stateful: Mapping[tuple[str, ...], Any]
 
     def sizes(self) -> list[int]:
         return [len(attributes) for attributes, _ in self.dicts]
@@ -64,8 +64,8 @@ class _Look:
             items += _items_of(other)
         return items
 
-    def states(self) -> list[Any]:
-        return [_state_of(item) for item in self.stateful]
+    def states(self) -> dict[tuple[str, ...], Any]:
+        return {path: _state_of(item) for path, item in self.stateful.items()}
 
 
 class ModelWatch:
@@ -79,7 +79,7 @@ class ModelWatch:
         self._look: _Look | None = None
         self._sizes: list[int] = []
         self._items: list[Any] = []
-        self._states: list[Any] = []
+        self._states: Mapping[tuple[str, ...], Any] = {}
 
     @property
     def places(self) -> Sequence[Place]:
@@ -101,7 +101,7 @@ class ModelWatch:
             before is not None
             and _are_same_places(before.places, now.places)
             and _are_same_places(before.globals, now.globals)
-            and is_same(states, old_states)
+            and states == old_states
         )
         self._look, self._sizes, self._items, self._states = now, now.sizes(), now.items(), states
         return not is_same_model
@@ -112,7 +112,7 @@ class ModelWatch:
         return (
             len(items) == len(self._items)
             and all(map(operator.is_, items, self._items))
-            and all(_state_of(item) == state for item, state in zip(look.stateful, self._states, strict=True))
+            and all(_state_of(item) == self._states[path] for path, item in look.stateful.items())
         )
 
 
@@ -122,7 +122,8 @@ def _look_at(roots: Mapping[str, Any]) -> _Look:
     data = {str(index): {name: items[name] for name in names} for index, (items, names) in enumerate(modules)}
     global_places = list(walk(data))
     dicts: list[tuple[Mapping[str, Any], Sequence[str]]] = list(modules)
-    others, stateful = [], []
+    others: list[Any] = []
+    stateful: dict[tuple[str, ...], Any] = {}
     for place in (*places, *global_places):
         if _has_attributes(place.item):
             dicts.append((vars(place.item), _names_that_count(place.item)))
@@ -130,7 +131,7 @@ def _look_at(roots: Mapping[str, Any]) -> _Look:
             dicts += [(vars(base), names) for base, names in class_data_of(type(place.item))]
         elif not (place.path and place.item is data.get(place.path[0])):
             others.append(place.item)
-        stateful += [child for child in place.children.values() if _is_stateful(child)]
+        stateful.update({(*place.path, name): child for name, child in place.children.items() if _is_stateful(child)})
     return _Look(places, global_places, dicts, others, stateful)
 
 

@@ -19,6 +19,8 @@ _LIBRARIES = ("tf_keras.", "tfp.", "tf.", "tensorflow_probability.", "tensorflow
 _CONTAINERS = {"tf_keras.Sequential", "tf_keras.Functional"}  # They are no more than their layers.
 _LIMIT_TEXT = 160
 _LIMIT_LINES = 40
+# Which layers are trained is recorded by itself, and put back.
+_TRAINABLE = "trainable"
 _NOT_GIVEN = object()
 _RECORDED, _REBUILT = 0, 1
 
@@ -160,6 +162,8 @@ class _Comparison:
         one, other = _config(saved), _config(rebuilt)
         for key in dict.fromkeys((*one, *other)):
             # Keras writes every argument down: one that is new has come with another version of it.
+            if key == _TRAINABLE:
+                continue
             if (key in one and key in other) or not str(rebuilt.get("class")).startswith("tf_keras."):
                 yield from self._value(f"{place}.{key}", one.get(key, _NOT_GIVEN), other.get(key, _NOT_GIVEN))
         if "code" in saved and "code" in rebuilt:

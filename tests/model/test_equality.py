@@ -12,11 +12,15 @@ from keras_probckpt.model.equality import is_same
 
 
 class Holder:
+    """Holds something."""
+
     def __init__(self, value: Any) -> None:
         self.value = value
 
 
 def scaled(factor: Any) -> Any:
+    """Close over a factor."""
+
     def scale(x: Any) -> Any:
         return factor * x
 

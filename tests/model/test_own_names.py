@@ -10,18 +10,22 @@ UNIT = 1.0
 
 
 class Base(tfk.layers.Layer):
+    """Sets attributes in several methods."""
+
     kind: str
 
     def __init__(self, units: int) -> None:
         super().__init__()
         self.units, self.make = units, lambda x: x * UNIT
 
-    def build(self, shape: Any) -> None:
+    def build(self, shape: Any) -> None:  # noqa: D102
         self.made_late = shape
         super().build(shape)
 
 
-class Any_(Base):
+class AnyName(Base):
+    """Sets attributes by their names."""
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(1)
         for name, value in kwargs.items():
@@ -39,7 +43,7 @@ def test_names_that_any_method_sets_are_a_class_s_own() -> None:
 
 def test_a_class_that_sets_attributes_by_name_may_set_any() -> None:
     """Nothing can be told of it."""
-    assert names_set_by(Any_) is None
+    assert names_set_by(AnyName) is None
 
 
 def test_weights_that_a_decorated_build_of_keras_sets_are_its_own() -> None:

@@ -18,11 +18,15 @@ SCALES = {"k": 1.0}
 
 
 class Holder:
+    """Holds something."""
+
     def __init__(self, value: Any) -> None:
         self.value = value
 
 
 class Net(tfk.Model):
+    """Holds something of each kind."""
+
     FACTOR = 1.0
 
     def __init__(self) -> None:
@@ -33,11 +37,13 @@ class Net(tfk.Model):
         self.table = tf.lookup.experimental.MutableHashTable(tf.int64, tf.float32, 0.0)
         self.function = scaled(2.0)
 
-    def call(self, x: Any) -> Any:
+    def call(self, x: Any) -> Any:  # noqa: D102
         return self.drop(self.dense(x)) * SCALES["k"]
 
 
 def scaled(factor: float) -> Callable[[Any], Any]:
+    """Close over a factor."""
+
     def scale(x: Any) -> Any:
         return factor * x
 
@@ -45,6 +51,7 @@ def scaled(factor: float) -> Callable[[Any], Any]:
 
 
 def built() -> Any:
+    """Train a model for an epoch."""
     model = Net()
     model.compile("adam", "mse")
     model.fit(np.ones((4, 3), "float32"), np.ones((4, 2), "float32"), epochs=1, verbose=0)
@@ -52,10 +59,12 @@ def built() -> Any:
 
 
 def set_in_array(model: Any) -> None:
+    """Set a number in place."""
     model.array[1] = 5.0
 
 
 def set_in_closure(model: Any) -> None:
+    """Set what a function closes over."""
     model.function.__closure__[0].cell_contents = 3.0
 
 

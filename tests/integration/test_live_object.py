@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import pathlib
+import types
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+import tf_keras as tfk
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from keras_probckpt import CheckpointManager, ProbModelMixin, restore_latest
+from keras_probckpt.errors import OutputMismatchError
+from keras_probckpt.recipe import document
+
+layers, tfd, tfpl = tfk.layers, tfp.distributions, tfp.layers
+X = np.linspace(-1, 1, 12, dtype="float32").reshape(4, 3)
+
+
+class Net(ProbModelMixin, tfk.Model):
+    """Reads an attribute of each kind in its call."""
+
+    FACTOR = 1.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.head, self.normal = layers.Dense(3, "tanh"), layers.Dense(2), tfpl.IndependentNormal(1)
+        self.scale, self.offsets, self.table = 1.0, [0.0, 0.0], {"k": 1.0}
+        self.array, self.function = np.ones(2, "float32"), tf.identity
+        self.mask = tf.constant(np.random.default_rng().integers(0, 2, 3), tf.float32)
+
+    def call(self, x: Any) -> Any:  # noqa: D102
+        scale = self.scale * self.table["k"] * self.FACTOR * tf.reduce_sum(self.array)
+        return self.normal(self.function(self.head(self.hidden(x * self.mask))) * scale + sum(self.offsets))
+
+
+def doubled(x: Any) -> Any:
+    """Double."""
+    return 2.0 * x
+
+
+def replaced_call(self: Any, x: Any) -> Any:
+    """Be put in place of a layer's own call."""
+    return 3.0 * layers.Dense.call(self, x)
+
+
+def kl_of_half(q: Any, p: Any, _: Any) -> Any:
+    """Weigh a divergence."""
+    return 0.5 * tfd.kl_divergence(q, p)
+
+
+CHANGES: dict[str, Callable[[Any], Any]] = {
+    "number": lambda m: setattr(m, "scale", 0.3),
+    "item of a list": lambda m: m.offsets.__setitem__(1, 4.0),
+    "item of a dict": lambda m: m.table.update(k=5.0),
+    "array in place": lambda m: m.array.__setitem__(0, 9.0),
+    "function": lambda m: setattr(m, "function", doubled),
+    "activation of a layer": lambda m: setattr(m.hidden, "activation", tf.nn.relu),
+    "method of a layer": lambda m: setattr(m.head, "call", types.MethodType(replaced_call, m.head)),
+    "attribute of the class": lambda m: setattr(type(m), "FACTOR", 0.7),
+}
+
+
+def outputs(model: Any) -> Any:
+    """Give the mean of what a model returns."""
+    return model(X).mean().numpy()
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_is_set_between_two_saves_comes_back(change: str, tmp_path: pathlib.Path) -> None:
+    """The second checkpoint is of the model as it is then; what was drawn in the constructor is the same in both."""
+    model = Net()
+    before = outputs(model)
+    with CheckpointManager(model, tmp_path, save_last=2) as manager:
+        manager.save(1)
+        CHANGES[change](model)
+        expected = outputs(model)
+        manager.save(2)
+    Net.FACTOR = 1.0
+
+    restored = restore_latest(tmp_path)
+
+    assert np.array_equal(outputs(restored), expected)
+    assert not np.array_equal(expected, before)
+
+
+@pytest.mark.filterwarnings("ignore:`layer.add_variable` is deprecated:UserWarning")
+@pytest.mark.filterwarnings("ignore:The initializer RandomNormal is unseeded:UserWarning")
+def test_a_divergence_that_was_replaced_comes_back(tmp_path: pathlib.Path) -> None:
+    """It changes no output, but what the layer adds to the loss."""
+    model = tfk.Sequential([layers.InputLayer((3,)), tfpl.DenseReparameterization(1)])
+    model.layers[0].kernel_divergence_fn = kl_of_half
+    model(X)
+    with CheckpointManager(model, tmp_path) as manager:
+        manager.save(1)
+
+    restored = restore_latest(tmp_path)
+    restored(X)
+
+    assert np.array_equal(sum(restored.losses), sum(model.losses))
+
+
+def test_layers_are_trained_as_they_were(tmp_path: pathlib.Path) -> None:
+    """One that is frozen after `compile` is trained until the next, and shows what its user set."""
+    model = Net()
+    model.compile("sgd", lambda y, d: -d.log_prob(y))
+    model.hidden.trainable = False
+    with CheckpointManager(model, tmp_path) as manager:
+        model.fit(X, X[:, :1], epochs=1, verbose=0)
+        manager.save(1)
+
+    restored = restore_latest(tmp_path)
+
+    assert [layer.trainable for layer in restored.layers] == [False, True, True]
+    assert len(restored.trainable_variables) == 2
+    assert restored._compiled_trainable_state[restored.hidden]
+
+
+def test_a_model_that_comes_back_as_another_function_is_refused(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The numbers in a checkpoint are those of its own weights: another function of them is not taken for it."""
+    model = Net()
+    model(X)
+    model.scale = 0.3
+    with CheckpointManager(model, tmp_path) as manager:
+        manager.save(1)
+    monkeypatch.setattr(document, "put_attributes", lambda *_args, **_kwargs: ([], []))
+
+    with pytest.raises(OutputMismatchError) as caught:
+        restore_latest(tmp_path)
+
+    assert "model().mean: saved [" in str(caught.value)
+    assert restore_latest(tmp_path, verify_outputs=False).scale == 1.0
+
+
+PLAIN = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**53), 2**53),
+    st.floats(allow_nan=False),
+    st.text(max_size=5),
+    st.lists(st.integers(0, 9), max_size=3),
+    st.dictionaries(st.text(max_size=3), st.integers(0, 9), max_size=3),
+    st.tuples(st.integers(0, 9), st.text(max_size=2)),
+)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(values=st.lists(st.tuples(st.sampled_from(["", "hidden", "head"]), PLAIN), min_size=1, max_size=4))
+def test_plain_attributes_of_any_layer_come_back(values: list[tuple[str, Any]], tmp_path_factory: Any) -> None:
+    """Set between two saves, on the model or on a layer of Keras in it, under names that no class knows."""
+    model, directory = Net(), tmp_path_factory.mktemp("attributes")
+    model(X)
+    with CheckpointManager(model, directory, rehearse=False) as manager:
+        manager.save(1)
+        for index, (owner, value) in enumerate(values):
+            setattr(getattr(model, owner) if owner else model, f"note_{index}", value)
+        manager.save(2)
+
+    restored = restore_latest(directory, verify_outputs=False)
+
+    for index, (owner, value) in enumerate(values):
+        found = getattr(getattr(restored, owner) if owner else restored, f"note_{index}")
+        assert (found, type(found).__name__.replace("ListWrapper", "list")) in [
+            (value, type(value).__name__),
+            (value, f"_{type(value).__name__.title()}Wrapper"),
+        ]

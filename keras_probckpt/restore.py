@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import logging
 import math
 import os
 import warnings
@@ -29,6 +30,8 @@ from keras_probckpt.storage.listing import is_renamed
 from keras_probckpt.storage.store import CheckpointStore
 
 __all__ = ["restore_best", "restore_checkpoint", "restore_latest"]
+
+_logger = logging.getLogger("keras_probckpt")
 
 Path = str | os.PathLike[str]
 Builder = Callable[..., tfk.Model]
@@ -179,9 +182,7 @@ def restore_checkpoint(  # noqa: PLR0913 - each is a way a restore may need help
     store = _store(location)
     info = store.open(location.name)
     if is_renamed(info):
-        warnings.warn(
-            f"{shown(info.path)} was saved as {info.saved_name!r}: it is a copy, or was renamed.", stacklevel=2
-        )
+        _logger.info("%s was saved as %r: it is a copy, or was renamed.", info.path, info.saved_name)
     return _restore(store, info, request)
 
 

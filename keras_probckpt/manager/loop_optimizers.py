@@ -88,7 +88,10 @@ def _refusal(found: Any, place: str) -> str:
 
 
 def _fingerprint(model: tfk.Model) -> dict[str, bytes]:
-    variables = sorted(model.trainable_variables, key=_size_bytes)[:_MOST_WATCHED]
+    try:
+        variables = sorted(model.trainable_variables, key=_size_bytes)[:_MOST_WATCHED]
+    except ValueError:  # A model that was never called has none yet, or a part of it.
+        return {}
     return {
         f"{index}-{variable.shape}": np.asarray(variable.numpy()).tobytes()
         for index, variable in enumerate(variables)

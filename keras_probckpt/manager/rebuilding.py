@@ -83,12 +83,13 @@ def load(reader: CheckpointReader, request: Request) -> tfk.Model:
         optimizer = reader.read_optimizer() if request.compile and model._is_compiled else None
         differences = recipe.check_layers(find_layers(model), is_as_recorded=request.builder is None)
         put = functools.partial(put_back, path=path, skip_mismatch=request.skip_mismatch, layers=differences.all)
-        if place(model, recipe, saved, optimizer, put=put, is_needed=needs(model, request)):
+        is_complete = place(model, recipe, saved, optimizer, put=put, is_needed=needs(model, request))
+        if is_complete:
             differences.report(path, skip_mismatch=request.skip_mismatch)
     if request.builder is None or recipe.trusts_all:
         recipe.put_trainable(find_layers(model), at_compile=False)
     finish_preprocessing(model)
-    if request.verify_outputs:
+    if request.verify_outputs and is_complete:
         variables = saved_variables(model, recipe, saved)
         values = _Values(variables)
         with recipe.policy():

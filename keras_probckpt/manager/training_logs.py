@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import numbers
 import pathlib
 import warnings
@@ -16,6 +17,8 @@ from keras_probckpt.errors import MonitorNeverSeenError
 from keras_probckpt.policy.schedule import Schedule
 
 __all__ = ["print_save", "require_monitor_seen", "scalars_of", "warn_of_no_occasion"]
+
+_logger = logging.getLogger("keras_probckpt")
 
 
 def scalars_of(logs: Mapping[str, Any] | None) -> dict[str, float]:
@@ -70,10 +73,11 @@ def warn_of_no_occasion(directory: pathlib.Path, *, schedule: Schedule, batches:
         rule = "the end of an epoch" if schedule.period == 1 else f"period={schedule.period} epochs"
     if schedule.interval_seconds is not None:
         rule += f", or train_time_interval of {schedule.interval_seconds:g} seconds"
-    warnings.warn(
-        f"No checkpoint was saved in {directory}: the training ended after {batches} batches, before the first moment "
-        f"to save, which is {rule}. Save more often, for example with save_freq='epoch'.",
-        stacklevel=3,
+    # In the log: where ModelCheckpoint saves nothing it warns of nothing, and warnings may be errors there.
+    _logger.warning(
+        "No checkpoint was saved in %s: the training ended after %d batches, before the first moment to save, which is "
+        "%s. Save more often, for example with save_freq='epoch'.",
+        *(directory, batches, rule),
     )
 
 

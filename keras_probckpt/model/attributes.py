@@ -22,6 +22,7 @@ import tf_keras as tfk
 from keras_probckpt.model.equality import closed_over, is_same, is_same_code
 from keras_probckpt.model.members import member
 from keras_probckpt.model.objects import (
+    FOLLOWED_OF_LIBRARIES,
     Place,
     child_of,
     children_of,
@@ -174,7 +175,8 @@ def _is_followed(place: Place, holding: set[int]) -> bool:
 
 def _is_foreign(item: Any, name: str) -> bool:
     """Whether a name is not among those that the class of an object sets itself."""
-    if isinstance(item, (*_CONTAINERS, types.FunctionType, types.MethodType, functools.partial)):
+    is_plain = is_of_library(type(item)) and not isinstance(item, FOLLOWED_OF_LIBRARIES)
+    if is_plain or isinstance(item, (*_CONTAINERS, types.FunctionType, types.MethodType, functools.partial)):
         return False
     if _is_users_method(item, name):
         return True
@@ -194,10 +196,11 @@ def _is_recorded(item: Any, name: str, child: Any) -> bool:
         return False
     if isinstance(child, types.MethodType) and not _is_foreign(item, name):
         return False
+    # Nothing can be put into a tuple.
+    if isinstance(item, tuple) or (isinstance(item, tfk.Model) and name in _LEFT_BY_COMPILE):
+        return False
     if isinstance(item, types.FunctionType):
         return not is_of_library(item) and is_data(child)
-    if isinstance(item, tfk.Model) and name in _LEFT_BY_COMPILE:
-        return False
     if is_of_library(type(item)) and not isinstance(item, _CONTAINERS):
         is_argument = name in argument_names(type(item)) and name not in _MADE_UP
         is_function = isinstance(child, types.FunctionType) and not isinstance(item, tfk.layers.Layer)

@@ -23,6 +23,7 @@ import tf_keras as tfk
 from keras_probckpt.model.members import member
 
 __all__ = [
+    "FOLLOWED_OF_LIBRARIES",
     "Place",
     "bookkeeping_of",
     "cached_by_class",
@@ -41,7 +42,7 @@ _LIBRARIES = frozenset(
     {"tensorflow", "tf_keras", "tensorflow_probability", "keras", "numpy", "keras_probckpt", "builtins", "absl"}
 )
 _STANDARD = frozenset(sys.stdlib_module_names) - {"__main__"}
-_FOLLOWED_OF_LIBRARIES = (
+FOLLOWED_OF_LIBRARIES = (
     tf.Module,
     tfk.layers.Layer,
     tfk.optimizers.Optimizer,
@@ -210,7 +211,7 @@ def _all_children(item: Any) -> Mapping[str, Any] | None:  # noqa: PLR0911 - one
         return {"self": item.__self__, "function": item.__func__}
     if isinstance(item, functools.partial):
         return {"func": item.func, "args": item.args, "keywords": item.keywords}
-    if is_of_library(type(item)) and not isinstance(item, _FOLLOWED_OF_LIBRARIES):
+    if is_of_library(type(item)) and not isinstance(item, FOLLOWED_OF_LIBRARIES):
         attributes = _attributes(item)
         return attributes if type(item).__module__ in ("types", "argparse", "collections") else None
     return {**_attributes(item), **_class_attributes(item), **_layers_in_order(item)}

@@ -61,7 +61,7 @@ class _Look:
         for attributes, names in self.dicts:
             items += map(attributes.get, names)
         for other in self.others:
-            items += _items_of(other)
+            items.extend(_items_of(other))  # "+=" asks TensorFlow's wrapper of a tuple to add it.
         return items
 
     def states(self) -> dict[tuple[str, ...], Any]:

@@ -15,6 +15,7 @@ import types
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
+import tensorflow as tf
 import tf_keras as tfk
 
 from keras_probckpt.errors import MalformedRecipeError, UnrecordableError
@@ -174,7 +175,14 @@ def _put_entry(item: Any, entry: dict[str, Node], decoder: Decoder, where: str, 
     values = _checked(entry.get("values", []), where)
     if only is not None:
         values = [one for one in values if one[0] not in present or (only == "None" and present[one[0]] is None)]
-    attached = [one for one in _checked(entry.get("attached", []), where) if one[0] not in present]
+    attached = []
+    for one in _checked(entry.get("attached", []), where):
+        if one[0] not in present:
+            attached.append(one)
+        elif isinstance(
+            present[one[0]], tf.Variable
+        ):  # The constructor made it: it is the one that the node stands for.
+            decoder.adopt(one[2], present[one[0]])
     changed = []
     for name, form, node in (*values, *attached):
         found = present.get(name)

@@ -277,6 +277,12 @@ class Decoder:
         if type(node.get("id")) is int:
             self._values[node["id"]] = value
 
+    def adopt(self, node: Node, variable: Any) -> None:
+        """Let a variable that is there already be the one that a node stands for."""
+        index = node.get("index") if isinstance(node, dict) else None
+        if type(index) is int:
+            self.variables.setdefault(index, variable)
+
     def external(self, number: int, where: str) -> Any:
         """Read what a pickled function refers to by number."""
         if number not in self._decoded_externals:

@@ -100,7 +100,7 @@ class _Search:
             if id(value) not in self._known and value.dtype.is_numpy_compatible and value.dtype != tf.string:
                 self.places.append(Place(path, value, value.assign))
         elif isinstance(value, tf.Module) and not isinstance(value, OPTIMIZERS):
-            for number, variable in enumerate(value.variables):
+            for number, variable in enumerate(_variables_of(value)):
                 self.visit(f"{path}.{number}", variable, put, depth=depth)
         elif is_data(value):
             self.places.append(Place(path, value, put))
@@ -301,3 +301,10 @@ def _stored(code: types.CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _stored(constant)
+
+
+def _variables_of(module: tf.Module) -> Sequence[tf.Variable]:
+    try:
+        return tuple(module.variables)
+    except ValueError:  # A model that was never called has none yet.
+        return ()

@@ -126,9 +126,9 @@ def main(place: pathlib.Path) -> dict[str, Any]:
     prepare(place / "template")
     tap = Tap()
     said: dict[str, Any] = {"cuts": 0, "problems": []}
-    # The first of them has no key yet, so the making of the key is among the calls. The template is unsigned by it.
+    # Each has the key of the template, for only a checkpoint of one's own may be replaced.
     for number, (moment, when) in enumerate(_moments(place, tap)):
-        os.environ["XDG_CONFIG_HOME"] = str(place / f"config-{number}")
+        os.environ["XDG_CONFIG_HOME"] = str(shutil.copytree(place / "config", place / f"config-{number}"))
         run = place / f"run-{number}"
         shutil.copytree(place / "template", run)
         try:
@@ -141,7 +141,7 @@ def main(place: pathlib.Path) -> dict[str, Any]:
 
 
 def _moments(place: pathlib.Path, tap: Tap) -> list[tuple[int, When]]:
-    os.environ["XDG_CONFIG_HOME"] = str(place / "another-config")
+    os.environ["XDG_CONFIG_HOME"] = str(shutil.copytree(place / "config", place / "another-config"))
     shutil.copytree(place / "template", place / "once")
     write(place / "once", tap, lambda _number: None)
     assert key_path() is not None

@@ -153,7 +153,7 @@ def test_a_directory_that_vanishes_is_an_error_and_not_made_again_half(tmp_path:
     writer.commit("step-1", manifest=manifest_of(1), files=files_of(1))
     (tmp_path / "run").rename(tmp_path / "gone")
 
-    with pytest.raises(CheckpointWriteError, match="No such file or directory"):
+    with pytest.raises(CheckpointWriteError, match="is gone, and every checkpoint in it"):
         writer.commit("step-2", manifest=manifest_of(2), files=files_of(2))
     with pytest.raises(CheckpointNotFoundError, match="there is nothing of that name"):
         list_checkpoints(tmp_path / "run")

@@ -157,7 +157,7 @@ def test_save_weights_only_leaves_out_the_state_of_training(model: tfk.Sequentia
     (info,) = list_checkpoints(run)
 
     assert info.is_weights_only
-    assert sorted(info.files) == ["model.safetensors", "recipe.json"]
+    assert sorted(info.files) == ["model.safetensors", "recipe.json", "recipe.safetensors"]
 
 
 def test_a_full_checkpoint_holds_optimizer_and_counters(model: tfk.Sequential, run: pathlib.Path) -> None:

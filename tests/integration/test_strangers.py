@@ -121,7 +121,9 @@ def test_a_stranger_of_the_last_run_number_stops_nobody(model: tfk.Sequential, r
     assert [(found.run_number, found.logs["val_loss"]) for found in own] == [(1, 1.0), (2, 2.0)]
 
 
-def test_an_old_checkpoint_in_place_of_the_best_is_named(model: tfk.Sequential, run: pathlib.Path) -> None:
+def test_an_old_checkpoint_in_place_of_the_best_is_named(
+    model: tfk.Sequential, run: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Signed as it is: opened by its path it says what it was, and its run does not take it for the best."""
     fit_scored(model, [3.0], ProbCheckpoint(run, save_top_k=-1))
     first = weights_of(model)
@@ -129,12 +131,13 @@ def test_an_old_checkpoint_in_place_of_the_best_is_named(model: tfk.Sequential, 
     (old,) = list_checkpoints(run)
     shutil.copytree(old.path, run / "step-0000000099")
 
-    with pytest.warns(UserWarning, match="was saved as 'step-0000000003': it is a copy, or was renamed"):
+    with caplog.at_level("INFO"):
         by_its_path = restore_checkpoint(run / "step-0000000099")
     with pytest.warns(UserWarning, match=r"'step-0000000099' \(saved as 'step-0000000003'\)"):
         restore_best(run)
 
     assert weights_of(by_its_path) == first
+    assert "was saved as 'step-0000000003': it is a copy, or was renamed" in caplog.text
 
 
 def test_a_checkpoint_that_its_user_renamed_or_copied_opens_as_ever(model: tfk.Sequential, run: pathlib.Path) -> None:

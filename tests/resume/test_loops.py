@@ -115,7 +115,7 @@ def test_a_position_in_the_data_that_a_stranger_wrote_is_not_read(
     monkeypatch.setenv(KEY_VARIABLE, "5f" * 32)
 
     again = Loop(run)
-    point = again.manager.resume(data_iterator=again.iterator)
+    point = again.manager.resume(run, data_iterator=again.iterator)
     again.train(4, 4, scores={})
     again.manager.close()
 

@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from keras_probckpt.format.tensors import decode_tensors
 from tests.conftest import CHECKOUT
 from tests.zoo import attribute_models, script
 from tests.zoo.observe import bits, described
@@ -110,9 +111,19 @@ def test_a_restored_model_is_saved_as_it_was_saved_first(name: str, zoo: Zoo) ->
     assert recipe_in(second) == recipe_in(first)
 
 
-def content(checkpoint: pathlib.Path) -> dict[str, bytes]:
-    """Read the files that hold the numbers of model, optimizer and recipe; the state of training is the process's."""
-    return {path.name: path.read_bytes() for path in checkpoint.glob("*.safetensors") if path.stem != "training"}
+def content(checkpoint: pathlib.Path) -> dict[str, Any]:
+    """Read the arrays of model, optimizer and recipe; the state of training is the process's.
+
+    The outputs are recorded only where there is a rehearsal, which is not always.
+    """
+    files = [path for path in checkpoint.glob("*.safetensors") if path.stem != "training"]
+    arrays = {path.name: decode_tensors(path.read_bytes(), where=path.name) for path in files}
+    return {
+        f"{file}: {name}": (array.dtype, array.shape, array.tobytes())
+        for file, held in arrays.items()
+        for name, array in held.items()
+        if not name.startswith("probe-")
+    }
 
 
 def recipe_in(checkpoint: pathlib.Path) -> Any:

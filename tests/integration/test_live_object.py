@@ -31,7 +31,7 @@ class Net(ProbModelMixin, tfk.Model):
         self.hidden, self.head, self.normal = layers.Dense(3, "tanh"), layers.Dense(2), tfpl.IndependentNormal(1)
         self.scale, self.offsets, self.table = 1.0, [0.0, 0.0], {"k": 1.0}
         self.array, self.function = np.ones(2, "float32"), tf.identity
-        self.mask = tf.constant(np.random.default_rng().integers(0, 2, 3), tf.float32)
+        self.mask = tf.constant(np.random.default_rng().uniform(0.5, 1.5, 3), tf.float32)
 
     def call(self, x: Any) -> Any:  # noqa: D102
         scale = self.scale * self.table["k"] * self.FACTOR * tf.reduce_sum(self.array)

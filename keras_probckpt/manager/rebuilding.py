@@ -158,8 +158,9 @@ def rebuild(recipe: RecipeReader, saved: Iterable[str], request: Request, *, pat
             make_variables(model, recipe, saved)
         except MalformedRecipeError:
             # A call may need what its constructor left None. One that makes it itself must find it None.
-            if not is_made_by_file or not recipe.put_attributes(model, only="None"):
+            if not is_made_by_file:
                 raise
+            recipe.put_attributes(model, only="None")
             make_variables(model, recipe, saved)
         if is_made_by_file:
             recipe.put_attributes(model)

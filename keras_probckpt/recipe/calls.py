@@ -23,6 +23,7 @@ __all__ = [
     "Signature",
     "call_signature",
     "make_calls",
+    "note_call",
     "record_calls",
     "recorded_signatures",
     "signatures_of",
@@ -64,6 +65,13 @@ def signatures_of(layers: Mapping[str, tfk.layers.Layer]) -> dict[str, Signature
     """Return how layers were first called, by path; those that were not are left out."""
     found = {path: call_signature(layer) for path, layer in layers.items()}
     return {path: signature for path, signature in found.items() if signature is not None}
+
+
+def note_call(layer: tfk.layers.Layer, signature: Signature) -> None:
+    """Let a layer that was not called know how it is called, as tf_keras notes it at the first call."""
+    args, kwargs = signature
+    if args and call_signature(layer) is None:
+        layer._set_save_spec(args[0], list(args[1:]), dict(kwargs))
 
 
 def _record_call(path: str, layer: tfk.layers.Layer, encoder: Encoder) -> Node | None:

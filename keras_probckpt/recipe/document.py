@@ -24,7 +24,7 @@ from keras_probckpt.model.trainable import put_flags, trainable_flags
 from keras_probckpt.recipe.arguments import CallArguments
 from keras_probckpt.recipe.attributes import put_attributes, record_attributes
 from keras_probckpt.recipe.builder import BuilderCall, recorded_builder
-from keras_probckpt.recipe.calls import Signature, make_calls, record_calls, recorded_signatures
+from keras_probckpt.recipe.calls import Signature, make_calls, note_call, record_calls, recorded_signatures
 from keras_probckpt.recipe.codec import TAG, Decoder, Node, field
 from keras_probckpt.recipe.compare import output_differences
 from keras_probckpt.recipe.compiling import compile_arguments, compile_as_recorded, record_compile
@@ -324,6 +324,9 @@ class RecipeReader:
             is_complete: Whether every variable is there.
         """
         make_calls(field(self._document, "calls", list, "recipe"), find_layers, self._decoder, is_complete=is_complete)
+        model, signature = find_layers().get(""), self.signatures.get("")
+        if model is not None and signature is not None:
+            note_call(model, signature)
 
     def add_losses(self, layers: Mapping[str, tfk.layers.Layer]) -> None:
         """Give layers the losses that functions compute of their weights, as `add_loss` took them.

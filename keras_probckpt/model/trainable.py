@@ -36,8 +36,8 @@ def note_scopes() -> None:
         return entered
 
     def noting_leave(self: Any, *error: Any) -> Any:
-        if _SCOPES.get(self._model) is self:
-            _SCOPES.pop(self._model)
+        if _SCOPES.get(self._model, self) is self:
+            _SCOPES.pop(self._model, None)
         return leave(self, *error)
 
     _Scope.__enter__, _Scope.__exit__ = noting_enter, noting_leave

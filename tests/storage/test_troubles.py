@@ -17,6 +17,7 @@ from tests.storage.samples import files_of, manifest_of, store_of
 @pytest.mark.parametrize("given", ["", "  "])
 def test_an_empty_path_is_refused(given: str) -> None:
     """It would make the working directory the run directory."""
+    require_path("runs/exp1")
     with pytest.raises(ValueError, match="The filepath is empty"):
         require_path(given)
 
@@ -100,4 +101,5 @@ def test_checkpoints_of_others_are_named_beside_ones_own(
     listing = store_of(tmp_path).scan()
 
     assert [info.name for info in listing.counted] == ["mine"]
+    assert listing.of_run(listing.checkpoints[0].run).counted == listing.counted
     assert listing.left_out.startswith("'theirs' (")

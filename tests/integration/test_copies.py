@@ -52,7 +52,7 @@ def test_a_copy_after_a_training_knows_its_best(how: str, model: tfk.Sequential,
 
 def test_a_copy_keeps_the_signals_of_its_own_training(run: pathlib.Path) -> None:
     """trieste#604: what asks whether a training runs has to ask about the model of the copy."""
-    copied = copy.deepcopy(ProbCheckpoint(run, "loss", save_before_preemption=True))
+    copied = copy.deepcopy(ProbCheckpoint(run, "loss", save_last=2, save_before_preemption=True))
     came: list[int] = []
     before = signal.signal(signal.SIGUSR1, lambda number, _: came.append(number))
     send = tfk.callbacks.LambdaCallback(

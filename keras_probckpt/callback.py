@@ -329,6 +329,8 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
         manager.call_on_failure(batch_hooks_of(self.model))
         if self._saves_before_preemption:
             self._signals.watch()
+        if self.model.built:
+            manager.rehearse()
 
     def get_state(self) -> dict[str, Any]:
         """Return what this callback knows beyond its checkpoints."""

@@ -337,15 +337,15 @@ class OutputMismatchError(CheckpointError):
 
 @dataclasses.dataclass(kw_only=True, eq=False)
 class RehearsalError(CheckpointError):
-    """The first checkpoint of a training was committed, and no model can be made of it."""
+    """A trial before training, or right after the first save, shows that no model can be made of a checkpoint."""
 
     path: str
     problem: str
 
     def __str__(self) -> str:
         return (
-            f"{self.path} was saved, but a trial right after it shows that it cannot be restored: {self.problem}\n"
-            "Nothing was loaded into the model that is trained, and the checkpoint stays. Three ways out: let what is "
+            f"A trial shows that what is saved in {self.path} cannot be restored: {self.problem}\n"
+            "Nothing was loaded into the model that is trained, and what was saved stays. Three ways out: let what is "
             "named above describe itself (ProbModelMixin, or get_config and from_config); or move the function or "
             "class to a module that can be imported; or write a function that builds the whole model, the same each "
             "time, and pass it as builder=. If you know better, pass rehearse=False."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import pathlib
@@ -23,7 +24,7 @@ from keras_probckpt.policy.naming import is_template, require_path, require_plai
 from keras_probckpt.policy.objective import objective_for
 from keras_probckpt.policy.selection import Candidate, selection_for
 from keras_probckpt.recipe.data import copy_data
-from keras_probckpt.recipe.document import Recipe, require_tf_keras_model
+from keras_probckpt.recipe.document import require_tf_keras_model
 from keras_probckpt.records import CheckpointInfo
 from keras_probckpt.storage.contents import CheckpointReader, encode_contents
 from keras_probckpt.storage.run import RunWriter, Save
@@ -287,7 +288,8 @@ class CheckpointManager:
             data_position=None if self._save_weights_only else data_position,
         )
         self._newest_name = name
-        recipe, size_bytes = taken.model.recipe, taken.size_bytes
+        size_bytes = taken.size_bytes
+        trial = self._rehearsal.prepare(taken, manifest, path=self.directory / name)
         # Whoever writes it has it alone, so that its memory is free as soon as it is written.
         handed_over = [taken]
         del taken, values
@@ -301,17 +303,26 @@ class CheckpointManager:
         self._writer.submit(save)
         if not self._save_on_background:
             self._surface_failures()
-        if self._rehearsal.is_due(recipe):
-            self._rehearse(recipe, name=name, step=step)
+        if trial is not None:
+            trial(functools.partial(self._written_path, name, step))
         return True
 
-    def _rehearse(self, recipe: Recipe, *, name: str, step: int) -> None:
+    def rehearse(self) -> None:
+        """Try before anything is trained whether what will be saved can be restored, where that can be told already.
+
+        Raises:
+            UnrecordableError: If a part of the model cannot be written down.
+            RehearsalError: If no model can be made of what was written down.
+        """
+        taken = self._state.take(self.model, values=self.take_values(), training=None)
+        manifest = self._labels.manifest_of(Candidate(step=0, epoch=None, batch=None, logs={}))
+        self._rehearsal.try_unsaved(taken, manifest, path=self.directory)
+
+    def _written_path(self, name: str, step: int) -> pathlib.Path | None:
         self.wait_until_finished()
         latest = self.latest
-        # One that failed was warned of; one that no rule wants is gone again. Then the next is tried.
-        if latest is not None and (latest.name, latest.step) == (name, step):
-            values = self._state.values_of(self.model)
-            self._rehearsal.try_out(self.model, self._reader(latest), recipe, values=values)
+        # One that failed was warned of; one that no rule wants is gone again.
+        return latest.path if latest is not None and (latest.name, latest.step) == (name, step) else None
 
     def call_on_failure(self, function: Callable[[], None] | None) -> None:
         """Have a function, or none, called as soon as a save has failed, by the thread that it failed in."""

@@ -23,7 +23,8 @@ from keras_probckpt.recipe.data import encode_data
 from keras_probckpt.recipe.document import Recipe, RecipeBook
 from keras_probckpt.recipe.probe import Probe, Trace, probe_of, trace_call
 from keras_probckpt.recipe.process_settings import process_settings
-from keras_probckpt.storage.contents import CheckpointReader, Contents
+from keras_probckpt.records import CheckpointInfo
+from keras_probckpt.storage.contents import CheckpointReader, Contents, UnwrittenCheckpoint
 from keras_probckpt.training.assignment import (
     Arrays,
     build_optimizers,
@@ -62,6 +63,8 @@ _logger = logging.getLogger("keras_probckpt")
 _MOST_LINES = 20
 # A model that changes is traced anew at most in this part of the time, as one over it.
 _REST_FACTOR = 50
+# What a call of the model does not depend on.
+_NOT_CALLED = {"optimizer"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +119,24 @@ class TakenState:
             UnrecordableError: If some part of the training cannot be written down.
         """
         nodes, arrays = (None, {}) if self.training is None else encode_data(self.training(), where="training")
-        recipe, outputs = self.model.recipe, self._outputs()
+        return dataclasses.replace(
+            self._untrained, training=nodes, training_arrays=arrays, data_position=self.data_position
+        )
+
+    def unwritten(self, info: CheckpointInfo) -> UnwrittenCheckpoint:
+        """Give the checkpoint as far as a rehearsal needs it, without waiting for its file.
+
+        Args:
+            info: What its manifest will say.
+        """
+        arrays, optimizers = self.model.arrays.tensors, self.model.optimizers
+        tensors = None if optimizers is None else optimizers.tensors
+        return UnwrittenCheckpoint(info, dataclasses.replace(self._untrained, model=arrays, optimizer=tensors))
+
+    @property
+    def _untrained(self) -> Contents:
+        """The contents without where training stood."""
+        recipe, outputs = self.model.recipe, self._outputs
         names = {place: f"probe-{index}" for index, place in enumerate(outputs)}
         probe = {"probe": names} if names else {}
         return Contents(
@@ -125,11 +145,10 @@ class TakenState:
             code=recipe.code,
             model=self.model.arrays,
             optimizer=self.model.optimizers,
-            training=nodes,
-            training_arrays=arrays,
-            data_position=self.data_position,
+            training=None,
         )
 
+    @functools.cached_property
     def _outputs(self) -> Mapping[str, np.ndarray[Any, Any]]:
         """Compute what the model returned, to prove a restored one by."""
         if self.model.probe is None:
@@ -226,10 +245,6 @@ class LiveState:
             frozen=described.frozen,
         )
 
-    def values_of(self, model: tfk.Model) -> Mapping[str, tf.Tensor]:
-        """Take the values of a model's variables as they are now, by path."""
-        return self._describe(model).values_reader.read()[0].tensors
-
     def take(
         self,
         model: tfk.Model,
@@ -275,7 +290,8 @@ class LiveState:
         has_changed = self._watch.has_changed(roots_of(model))
         if not has_changed and self._known is not None and _are_same(self._known[0], depends_on):
             return self._known[1]
-        trace = self._traced(model, found, called, has_changed=has_changed)
+        is_other_function = has_changed and self._watch.changed != _NOT_CALLED
+        trace = self._traced(model, found, called, has_changed=is_other_function)
         used = used or (() if trace is None else trace.variables)
         recipe = self._recipe_of(model, found, used, has_changed=has_changed)
         all_found, paths = with_recipe_variables(found, dict(enumerate(recipe.variables)))
@@ -321,7 +337,8 @@ class LiveState:
         A model whose attributes change from save to save is traced so seldom that it costs little; between, it is not.
         """
         known = self._trace_known
-        if known is not None and known[0] is found and known[1] is called and not has_changed:
+        is_same_model = known is not None and _are_same([*known[0].model.values()], [*found.model.values()])
+        if known is not None and is_same_model and known[1] is called and not has_changed:
             return known[2]
         began = time.monotonic()
         if known is not None and began - self._traced_at < _REST_FACTOR * self._trace_seconds and known[0] is found:

@@ -19,7 +19,7 @@ import tf_keras as tfk
 from keras_probckpt.errors import MalformedRecipeError, OutputMismatchError
 from keras_probckpt.recipe.document import RecipeReader
 from keras_probckpt.recipe.trust import Trust
-from keras_probckpt.storage.contents import CheckpointReader
+from keras_probckpt.storage.contents import CheckpointReader, UnwrittenCheckpoint
 from keras_probckpt.training.allowance import allowance_for, variables_within
 from keras_probckpt.training.assignment import (
     Specs,
@@ -120,7 +120,9 @@ def saved_variables(model: tfk.Model, recipe: RecipeReader, saved: Iterable[str]
     return with_hidden_variables(found, model, saved).model
 
 
-def recipe_of(reader: CheckpointReader, request: Request, *, finds_live: bool = True) -> RecipeReader:
+def recipe_of(
+    reader: CheckpointReader | UnwrittenCheckpoint, request: Request, *, finds_live: bool = True
+) -> RecipeReader:
     """Read the recipe of a checkpoint, to be followed as far as the caller trusts it.
 
     Args:

@@ -1,4 +1,4 @@
-"""A trial right after the first save: can the checkpoint be restored?
+"""A trial before training goes on: can the checkpoint be restored?
 
 2026-11-24: what fails here is tried in a new process before the training is stopped for it. This one has what a later
 one has not: classes that refuse to be defined twice, variables that hold zeros. An error must be one that a later
@@ -7,29 +7,37 @@ script would meet too.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
+import pathlib
+import tempfile
 import warnings
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
 
-import numpy as np
 import tensorflow as tf
 import tf_keras as tfk
 
 from keras_probckpt.errors import CheckpointError, RehearsalError
+from keras_probckpt.format.signature import KeyRing
+from keras_probckpt.manager.live_state import TakenState
 from keras_probckpt.manager.rebuilding import Request, needs, place, rebuild, recipe_of, require_output, saved_variables
-from keras_probckpt.manager.second_process import Outputs, restore_in_second_process
+from keras_probckpt.manager.second_process import restore_in_second_process
 from keras_probckpt.recipe.document import Recipe
-from keras_probckpt.recipe.outputs import fixed_outputs
 from keras_probckpt.recipe.registry import unchanged_registries
-from keras_probckpt.storage.contents import CheckpointReader
+from keras_probckpt.records import Manifest
+from keras_probckpt.storage.contents import UnwrittenCheckpoint, encode_contents
+from keras_probckpt.storage.filesystem import LocalFileSystem
+from keras_probckpt.storage.listing import as_info
+from keras_probckpt.storage.store import CheckpointStore
 from keras_probckpt.training.assignment import build_optimizers, require_fit
 from keras_probckpt.training.unbacked import unbacked_variables
 from keras_probckpt.training.undisturbed import undisturbed
 from keras_probckpt.training.variables import find_layers
 
-__all__ = ["Rehearsal"]
+__all__ = ["Rehearsal", "Trial"]
+
+Trial = Callable[[Callable[[], pathlib.Path | None]], None]
 
 _logger = logging.getLogger("keras_probckpt")
 
@@ -41,7 +49,7 @@ class Rehearsal:
 
     Args:
         rehearse: None to rebuild the model beside the training, without its values; True to restore it in a new
-            process and compare what it returns; False for neither.
+            process once it is written; False for neither.
 
     Raises:
         TypeError: If it is none of these.
@@ -53,49 +61,85 @@ class Rehearsal:
         self._rehearse = rehearse
         self._rehearsed: str | None = None
 
-    def is_due(self, recipe: Recipe) -> bool:
-        """Whether no checkpoint of a model made of the same parts was tried yet, and one is to be."""
-        return self._rehearse is not False and recipe.structure != self._rehearsed
-
-    def try_out(
-        self, model: tfk.Model, reader: CheckpointReader, recipe: Recipe, *, values: Mapping[str, tf.Tensor]
-    ) -> None:
-        """Try a checkpoint that was just committed, before the model is trained on.
+    def prepare(self, taken: TakenState, manifest: Manifest, *, path: pathlib.Path) -> Trial | None:
+        """Prepare to try a checkpoint, if none of a model made of the same parts was tried yet.
 
         Args:
-            model: The live model; it is as it was saved.
-            reader: The checkpoint.
-            recipe: The recipe in it.
-            values: The values of the model's variables, by path.
+            taken: The training, as it is going to be written.
+            manifest: What the checkpoint's manifest will say.
+            path: Its directory.
+
+        Returns:
+            The trial, to be called with what waits until the checkpoint is written and gives its directory, or None
+            where it came to nothing or is gone again. It raises RehearsalError if it cannot be restored.
+        """
+        if self._rehearse is False or taken.model.recipe.structure == self._rehearsed:
+            return None
+        checkpoint = taken.unwritten(as_info(manifest, path=str(path), signature="own"))
+        return functools.partial(self._try_out, checkpoint, taken.model.recipe, taken.model.arrays.tensors)
+
+    def try_unsaved(self, taken: TakenState, manifest: Manifest, *, path: pathlib.Path) -> None:
+        """Try what would be saved of a model, before it is trained; the arguments are those of `prepare`.
 
         Raises:
-            RehearsalError: If it cannot be restored.
+            RehearsalError: If it could not be restored.
         """
+        trial = None if self._rehearse else self.prepare(taken, manifest, path=path)
+        if trial is not None:
+            with tempfile.TemporaryDirectory(prefix="keras-probckpt-") as place:
+                store = CheckpointStore(LocalFileSystem(pathlib.Path(place)), keys=KeyRing())
+                trial(lambda: store.commit("trial", manifest=manifest, files=encode_contents(taken.contents())).path)
+
+    def _try_out(
+        self,
+        checkpoint: UnwrittenCheckpoint,
+        recipe: Recipe,
+        values: Mapping[str, tf.Tensor],
+        written: Callable[[], pathlib.Path | None],
+    ) -> None:
         self._rehearsed = recipe.structure
-        if self._rehearse:
-            _compare_with_second_process(model, reader)
-        else:
-            _rebuild_here(reader, values)
-        reason = recipe.document["compile"].get("reason")
+        problem = None if self._rehearse else _problem_here(checkpoint, values)
+        if self._rehearse or problem is not None:
+            path = written()
+            if path is None:
+                self._rehearsed = None  # The next one is tried.
+                return
+            _restore_elsewhere(path, problem, shown_as=checkpoint.info.path)
+        shown_path, reason = checkpoint.info.path, recipe.document["compile"].get("reason")
+        if self._rehearse and not recipe_of(checkpoint, Request(trusted=True)).has_outputs:
+            warnings.warn(
+                f"{shown_path} can be restored by a new process, but what the model returns there was not compared: "
+                "its call cannot be traced.",
+                stacklevel=5,
+            )
         if reason:
-            warnings.warn(f"{reader.info.path} will come back uncompiled: {reason}.", stacklevel=5)
+            warnings.warn(f"{shown_path} will come back uncompiled: {reason}.", stacklevel=5)
 
 
-def _rebuild_here(reader: CheckpointReader, values: Mapping[str, tf.Tensor]) -> None:
-    path = reader.info.path
+def _problem_here(checkpoint: UnwrittenCheckpoint, values: Mapping[str, tf.Tensor]) -> Exception | None:
+    """Rebuild the model in this process; what went wrong, None if nothing did."""
     try:
         with undisturbed(), unchanged_registries():
-            _follow(reader, values)
+            _follow(checkpoint, values)
     except Exception as error:  # noqa: BLE001 - a user's code may fail in any way
-        problem = str(error) if isinstance(error, CheckpointError) else f"{type(error).__name__}: {error}"
-        try:
-            restore_in_second_process(path)
-        except RehearsalError:
-            raise RehearsalError(path=str(path), problem=problem) from error
-        _logger.info("%s can be restored by a new process, but not in this one: %s", path, problem)
+        return error
+    return None
 
 
-def _follow(reader: CheckpointReader, values: Mapping[str, tf.Tensor]) -> None:
+def _restore_elsewhere(path: pathlib.Path, problem: Exception | None, *, shown_as: pathlib.Path) -> None:
+    """Restore a checkpoint in a new process; its failure is shown as that of this one, where that failed too."""
+    try:
+        restore_in_second_process(path)
+    except RehearsalError as error:
+        if problem is None:
+            raise
+        said = str(problem) if isinstance(problem, CheckpointError) else f"{type(problem).__name__}: {problem}"
+        raise dataclasses.replace(error, path=str(shown_as), problem=said) from problem
+    if problem is not None:
+        _logger.info("%s can be restored by a new process, but not in this one: %s", shown_as, problem)
+
+
+def _follow(reader: UnwrittenCheckpoint, values: Mapping[str, tf.Tensor]) -> None:
     """Do what a restore does; the values stay where they are, and are lent to what is compared."""
     request, path = Request(trusted=True), str(reader.info.path)
     recipe = recipe_of(reader, request, finds_live=False)
@@ -107,53 +151,11 @@ def _follow(reader: CheckpointReader, values: Mapping[str, tf.Tensor]) -> None:
         is_needed = needs(model, request)
         place(model, recipe, saved, optimizer or None, put=fit, is_needed=is_needed, build=_build_symbolically)
         recipe.check_layers(find_layers(model), is_as_recorded=True).report(path, skip_mismatch=False)
-        variables = saved_variables(model, recipe, saved)
+    variables = saved_variables(model, recipe, saved)
+    with recipe.policy():
         require_output(model, recipe, request, path=path, variables=variables, values=values)
 
 
 def _build_symbolically(model: tfk.Model, saved: Iterable[str]) -> None:
     with _FuncGraph("rehearsal").as_default():  # The zeros that optimizers begin with are not computed there.
         build_optimizers(model, saved)
-
-
-def _compare_with_second_process(model: tfk.Model, reader: CheckpointReader) -> None:
-    path = reader.info.path
-    with undisturbed(), unchanged_registries():
-        here, reason = _outputs_of(model, reader)
-    there = restore_in_second_process(path, wants_outputs=not reason)
-    if reason:
-        warnings.warn(
-            f"{path} can be restored by a new process, but what the model returns was not compared: {reason}.",
-            stacklevel=6,
-        )
-    differences = [_difference(place, here.get(place), there.get(place)) for place in sorted({*here, *there})]
-    lines = "\n".join(f"  - {difference}" for difference in differences if difference)
-    if lines:
-        raise RehearsalError(
-            path=str(path), problem=f"the model that a new process restored returns something else:\n{lines}"
-        )
-
-
-def _outputs_of(model: tfk.Model, reader: CheckpointReader) -> tuple[Outputs, str]:
-    """Return what the live model returns, and empty; or nothing, and why."""
-    try:
-        signatures = recipe_of(reader, Request(trusted=True)).signatures
-        with tf.device("CPU"):  # As in the new process.
-            outputs = fixed_outputs(find_layers(model), signatures)
-    except Exception as error:  # noqa: BLE001 - a model may be called in ways that no graph holds; it is trained on
-        return {}, f"calling it fails with {type(error).__name__}: {error}"
-    return outputs, "" if outputs else "neither it nor a part of it was called with tensors"
-
-
-def _difference(place: str, here: Any, there: Any) -> str:
-    if here is None or there is None:
-        return f"{place}: only the {'restored' if here is None else 'live'} model returns it"
-    if (here.shape, here.dtype) != (there.shape, there.dtype):
-        return f"{place}: live {here.shape} {here.dtype}, restored {there.shape} {there.dtype}"
-    if here.tobytes() == there.tobytes():
-        return ""
-    return f"{place}: live {_shown(here)}, restored {_shown(there)}"
-
-
-def _shown(array: np.ndarray[Any, Any]) -> str:
-    return np.array2string(array.ravel()[:4], separator=", ") + (" ..." if array.size > 4 else "")  # noqa: PLR2004

@@ -332,7 +332,8 @@ def is_tracked(value: Any) -> bool:
 
 def is_of_library(value: Any) -> bool:
     """Whether a class or function is one of Python's, numpy's, TensorFlow's, Keras's or TFP's, or ours."""
-    package = str(getattr(value, "__module__", "")).partition(".")[0]
+    module = member(value, "__module__") or type(value).__module__  # A ufunc of numpy has none.
+    package = str(module).partition(".")[0]
     return package in _LIBRARIES or package in _STANDARD
 
 

@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
+from keras_probckpt.model.members import filled_cells
 from keras_probckpt.model.objects import cached_by_class, is_of_library
 
 __all__ = ["argument_names", "functions_of", "global_names", "is_made_by", "names_set_by"]
@@ -102,11 +103,8 @@ def _functions_in(item: Any) -> Iterator[types.FunctionType]:
 
 def _wrapped(function: types.FunctionType) -> Iterator[types.FunctionType]:
     """Give the functions that a decorator wrapped, which its own function closes over."""
-    for cell in function.__closure__ or ():
-        try:
-            inner = cell.cell_contents
-        except ValueError:  # Not filled yet.
-            continue
+    for cell in filled_cells(function).values():
+        inner = cell.cell_contents
         if isinstance(inner, types.FunctionType) and inner is not function:
             yield inner
             yield from _wrapped(inner)

@@ -11,7 +11,7 @@ from typing import Any
 import tf_keras as tfk
 
 from keras_probckpt.model.attributes import roots_of
-from keras_probckpt.model.members import member
+from keras_probckpt.model.members import filled_cells, member
 from keras_probckpt.model.objects import Place, walk
 
 __all__ = ["set_losses", "unchanged"]
@@ -87,7 +87,7 @@ def _are_same(part: Any, copy: Any) -> bool:
 
 
 def _kept_cells(function: types.FunctionType) -> Any:
-    cells = [(cell, cell.cell_contents) for cell in function.__closure__ or () if _is_filled(cell)]
+    cells = [(cell, cell.cell_contents) for cell in filled_cells(function).values()]
 
     def put_back() -> None:
         for cell, content in cells:
@@ -95,11 +95,3 @@ def _kept_cells(function: types.FunctionType) -> Any:
                 cell.cell_contents = content
 
     return put_back
-
-
-def _is_filled(cell: types.CellType) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018 - asking is the only way to know
-    except ValueError:
-        return False
-    return True

@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_probckpt.format.digest import digest_hex
 from keras_probckpt.model.equality import is_same
-from keras_probckpt.model.members import member
+from keras_probckpt.model.members import filled_cells, member
 from keras_probckpt.model.objects import (
     Place,
     bookkeeping_of,
@@ -76,6 +76,8 @@ class ModelWatch:
     """
 
     def __init__(self) -> None:
+        self.changed: frozenset[str] = frozenset()
+        """Names of the model's attributes in which the last change was; of the model itself and of globals, `""`."""
         self._look: _Look | None = None
         self._sizes: list[int] = []
         self._items: list[Any] = []
@@ -97,14 +99,12 @@ class ModelWatch:
             return False
         now = _look_at(roots)
         states, old_states = now.states(), self._states
-        is_same_model = (
-            before is not None
-            and _are_same_places(before.places, now.places)
-            and _are_same_places(before.globals, now.globals)
-            and states == old_states
-        )
         self._look, self._sizes, self._items, self._states = now, now.sizes(), now.items(), states
-        return not is_same_model
+        if before is None or not _are_same_places(before.globals, now.globals) or states != old_states:
+            self.changed = frozenset({""})
+        else:
+            self.changed = frozenset(path[0] if path else "" for path in _changed_paths(before.places, now.places))
+        return bool(self.changed)
 
     def _is_as_it_was(self, look: _Look, roots: Mapping[str, Any]) -> bool:
         is_same_root = all(look.places[index].item is root for index, root in enumerate(roots.values()))
@@ -177,16 +177,8 @@ def _items_of(item: Any) -> Sequence[Any]:
     if isinstance(items, (list, tuple)):
         return getattr(items, "_storage", items)
     if isinstance(item, types.FunctionType):
-        return [cell.cell_contents for cell in item.__closure__ or () if _is_filled(cell)]
+        return [cell.cell_contents for cell in filled_cells(item).values()]
     return list(item) if hasattr(item, "__iter__") and hasattr(item, "__len__") else ()
-
-
-def _is_filled(cell: types.CellType) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018 - asking is the only way to know
-    except ValueError:
-        return False
-    return True
 
 
 def _is_stateful(value: Any) -> bool:
@@ -214,11 +206,14 @@ def _state_of(item: Any) -> Any:
 
 
 def _are_same_places(before: Sequence[Place], now: Sequence[Place]) -> bool:
+    return not any(True for _ in _changed_paths(before, now))
+
+
+def _changed_paths(before: Sequence[Place], now: Sequence[Place]) -> Iterator[tuple[str, ...]]:
     # By path: an attribute that is set anew comes last among those of its object.
-    found = {place.path: place for place in now}
-    return len(before) == len(now) and all(
-        place.path in found and _is_same_place(place, found[place.path]) for place in before
-    )
+    known, found = ({place.path: place for place in places} for places in (before, now))
+    yield from (path for path in found if path not in known)
+    yield from (path for path, place in known.items() if path not in found or not _is_same_place(place, found[path]))
 
 
 def _is_same_place(before: Place, now: Place) -> bool:

@@ -11,23 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from keras_probckpt.model.members import member
+from keras_probckpt.model.members import filled_cells, member
+from keras_probckpt.model.objects import is_of_library
 from keras_probckpt.recipe.known import known_name
 from keras_probckpt.recipe.sources import functions_of
 from keras_probckpt.recipe.stand_ins import stand_in
 from keras_probckpt.recipe.tfp_objects import PARAMETRIZED
 
-__all__ = ["is_of_library", "label_of", "used_by"]
+__all__ = ["label_of", "used_by"]
 
-# Their code changes with their version, which the manifest records.
-_LIBRARIES = {"tensorflow", "tf_keras", "tensorflow_probability", "keras", "numpy", "keras_probckpt"}
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _PLAIN = (bool, int, float, complex, str, bytes, types.NoneType)
-
-
-def is_of_library(value: Any) -> bool:
-    """Whether a function or class is one of Python's, numpy's, TensorFlow's, Keras's or TFP's, or ours."""
-    return _package(value) in _LIBRARIES or _package(value) in sys.stdlib_module_names
 
 
 def label_of(value: Any) -> str:
@@ -59,20 +53,12 @@ def used_by(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _bound(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        if name != "__class__" and _is_filled(cell):
+    for name, cell in filled_cells(function).items():
+        if name != "__class__":
             yield name, stand_in(function, name, cell.cell_contents)
     for parameter in inspect.signature(function, follow_wrapped=False).parameters.values():
         if parameter.default is not parameter.empty:
             yield parameter.name, stand_in(function, parameter.name, parameter.default)
-
-
-def _is_filled(cell: types.CellType) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018 - asking is the only way to know
-    except ValueError:
-        return False
-    return True
 
 
 def _global(function: types.FunctionType, user: Any) -> Iterator[tuple[str, Any]]:

@@ -18,7 +18,8 @@ import tf_keras as tfk
 from tf_keras.src.engine import functional, keras_tensor
 
 from keras_probckpt.format.digest import digest_hex
-from keras_probckpt.recipe.code_uses import is_of_library, label_of, used_by
+from keras_probckpt.model.objects import is_of_library
+from keras_probckpt.recipe.code_uses import label_of, used_by
 from keras_probckpt.recipe.codec import KERAS_INSTRUCTION, TAG, Encoder, Kind, Node
 from keras_probckpt.recipe.functions import REFERENCE_KINDS, is_referable
 from keras_probckpt.recipe.graphs import GRAPH_KINDS, calls_in_order

@@ -395,6 +395,11 @@ class RecipeReader:
             differences = [] if probe is None else output_differences_of(outputs, probe.outputs(values))
         return differences
 
+    @property
+    def has_outputs(self) -> bool:
+        """Whether it is recorded what the model returned."""
+        return bool(self._document.get("probe"))
+
     def _recorded_outputs(self) -> dict[str, np.ndarray[Any, Any]]:
         recorded = self._document.get("probe") or {}  # Releases before it was recorded wrote none.
         if not isinstance(recorded, dict) or not all(name in self._decoder.arrays for name in recorded.values()):

@@ -30,7 +30,7 @@ from tf_keras import saving
 
 from keras_probckpt.errors import CheckpointError, MalformedRecipeError, UnrecordableError
 from keras_probckpt.model.members import member
-from keras_probckpt.recipe.code_uses import is_of_library
+from keras_probckpt.model.objects import is_of_library
 from keras_probckpt.recipe.codec import BUILDER_ADVICE, SAME, TAG, Decoder, Encoder, Kind, Node, field
 from keras_probckpt.recipe.construction import call
 from keras_probckpt.recipe.importing import import_name, is_importable

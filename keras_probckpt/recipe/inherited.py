@@ -16,7 +16,7 @@ from typing import Any
 
 import tf_keras as tfk
 
-from keras_probckpt.recipe.code_uses import is_of_library
+from keras_probckpt.model.objects import is_of_library
 from keras_probckpt.recipe.construction import accepted_arguments
 from keras_probckpt.recipe.keras_objects import LAYER_KEYWORDS, keras_arguments
 from keras_probckpt.recipe.sources import source_of

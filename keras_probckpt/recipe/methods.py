@@ -12,7 +12,7 @@ import types
 from typing import Any
 
 from keras_probckpt.errors import MalformedRecipeError
-from keras_probckpt.recipe.code_uses import is_of_library
+from keras_probckpt.model.objects import is_of_library
 from keras_probckpt.recipe.codec import Decoder, Encoder, Kind, Node, field
 from keras_probckpt.recipe.tfp_objects import PARAMETRIZED
 from keras_probckpt.recipe.user_classes import USER_BASES

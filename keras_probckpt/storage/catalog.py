@@ -82,15 +82,24 @@ def list_checkpoints(path: str | os.PathLike[str], *, run: str | None = None) ->
         path: The run directory, or the callback's `filepath`. Of one checkpoint's directory, that one is listed.
         run: Identifier of one run, as in `CheckpointInfo.run`, to leave out the others.
 
+    Returns:
+        Of an empty directory, or one in which a training is at work that has saved nothing yet, an empty tuple.
+
     Raises:
-        CheckpointNotFoundError: If there is no checkpoint at `path`, or none of that run.
+        CheckpointNotFoundError: If there is no checkpoint at `path` but other things, nothing at all, or none of that
+            run.
 
     Example:
         >>> for info in list_checkpoints("runs/exp1"):
         ...     print(info.name, info.run, info.step, info.logs["val_loss"], info.signature)
         step-0000001200 5eed1234 1200 0.25 own
     """
-    location = resolve(path)
+    try:
+        location = resolve(path)
+    except CheckpointNotFoundError:
+        if run is None and _is_empty(pathlib.Path(path)):
+            return ()
+        raise
     found = _listing(location).checkpoints
     if run is None:
         return found
@@ -213,6 +222,11 @@ def _holds_checkpoints(directory: pathlib.Path) -> bool:
 def _shows_checkpoints(directory: pathlib.Path) -> bool:
     candidates = find_directories(LocalFileSystem(directory)).values()
     return any(os.path.lexists(directory / name / MANIFEST_NAME) for names in candidates for name in names)
+
+
+def _is_empty(directory: pathlib.Path) -> bool:
+    """Whether a directory holds nothing, or only a lock and what an unfinished save left."""
+    return directory.is_dir() and all(entry.name.startswith(".") for entry in directory.iterdir())
 
 
 def _what_is_there(directory: pathlib.Path) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from keras_probckpt.records import CheckpointInfo
 from keras_probckpt.storage.catalog import LIMIT_RECIPE_BYTES, RECIPE_NAME, read_recipe
 from keras_probckpt.storage.store import CheckpointStore
 
-__all__ = ["CheckpointReader", "Contents", "encode_contents"]
+__all__ = ["CheckpointReader", "Contents", "UnwrittenCheckpoint", "encode_contents"]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -60,13 +60,8 @@ def encode_contents(contents: Contents) -> dict[str, list[Buffer]]:
     Raises:
         UnrecordableError: If the recipe is more than its format holds, such as nested too deeply.
     """
-    recipe = {
-        **contents.recipe,
-        "variables": _described(contents.model),
-        "optimizer_variables": _described(contents.optimizer or {}),
-    }
     files: dict[str, list[Buffer]] = {
-        RECIPE_NAME: [_encoded(recipe)],
+        RECIPE_NAME: [_encoded_recipe(contents)],
         MODEL_NAME: encode_tensors(contents.model),
     }
     if contents.recipe_arrays:
@@ -84,7 +79,12 @@ def encode_contents(contents: Contents) -> dict[str, list[Buffer]]:
     return files
 
 
-def _encoded(recipe: Mapping[str, Any]) -> bytes:
+def _encoded_recipe(contents: Contents) -> bytes:
+    recipe = {
+        **contents.recipe,
+        "variables": _described(contents.model),
+        "optimizer_variables": _described(contents.optimizer or {}),
+    }
     try:
         return strict_json.dumps(recipe)
     except ValueError as error:
@@ -95,6 +95,31 @@ def _encoded(recipe: Mapping[str, Any]) -> bytes:
 
 def _described(arrays: Arrays) -> list[dict[str, Any]]:
     return [{"path": path, "shape": list(array.shape), "dtype": array.dtype.name} for path, array in arrays.items()]
+
+
+class UnwrittenCheckpoint:
+    """Gives the recipe of a checkpoint as it will be read once it is written.
+
+    Args:
+        info: What its manifest will say, but for the files.
+        contents: What it will hold. Of the variables only shapes and dtypes are looked at.
+    """
+
+    def __init__(self, info: CheckpointInfo, contents: Contents) -> None:
+        self._contents = contents
+        self.info = info
+
+    def read_recipe(self) -> object:
+        """Give how to rebuild the model, as plain JSON values that went through the file's text."""
+        return strict_json.loads(_encoded_recipe(self._contents), where="the recipe", limit_bytes=LIMIT_RECIPE_BYTES)
+
+    def read_recipe_arrays(self) -> Arrays:
+        """Give the arrays that the recipe refers to."""
+        return self._contents.recipe_arrays
+
+    def read_code(self) -> bytes:
+        """Give the pickled functions."""
+        return self._contents.code or b""
 
 
 class CheckpointReader:

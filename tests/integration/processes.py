@@ -10,8 +10,6 @@ from collections.abc import Mapping
 
 from tests.conftest import CHECKOUT
 
-ZOO = "from tests.integration.zoo import main; main()"
-
 
 def start(directory: pathlib.Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     """Start `python arguments...` in a directory, by a user whose signing key is kept there."""

@@ -3,65 +3,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import numpy as np
 import pytest
-import tensorflow as tf
 
-from tests.integration.processes import ZOO, outputs, start
-from tests.integration.zoo import digest, models, values
-
-Said = dict[str, dict[str, Any]]
-
-
-@pytest.fixture(scope="session")
-def zoo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Said, Said]:
-    """Save every model in one process and restore it in another; what each said of them."""
-    directory = tmp_path_factory.mktemp("zoo")
-    for command in ("save", "restore"):
-        outputs({command: start(directory, "-c", ZOO, command, str(directory))})
-    saved, restored = (json.loads((directory / f"{command}.json").read_text()) for command in ("save", "restore"))
-    return saved, restored
-
-
-@pytest.mark.parametrize("name", models())
-def test_a_model_comes_back_in_a_fresh_process_to_the_last_bit(name: str, zoo: tuple[Said, Said]) -> None:
-    """Variables, optimizer, mean, stddev, log_prob and one more epoch of training are those of the saving process."""
-    saved, restored = zoo
-
-    assert restored[name] == saved[name]
-    assert saved[name]["count"] >= 9
-    assert all(np.isfinite(float.fromhex(number)) for number in saved[name]["log_prob"])
-    assert saved[name]["one more epoch"] != saved[name]["variables"]
-
-
-def test_the_zoo_has_every_layer_in_every_style() -> None:
-    """No line of the README's table of models is forgotten."""
-    layers = ["normal", "bernoulli", "logistic", "poisson", "mixture of normals", "mixture of logistics"]
-
-    promised = {f"{style}, {layer}" for style in ("sequential", "functional", "subclassed") for layer in layers}
-
-    assert promised < set(models())
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        pytest.param([tf.Variable([1.0, 2.0000002])], id="one bit"),
-        pytest.param([tf.Variable([[1.0, 2.0]])], id="the shape"),
-        pytest.param([tf.Variable([2.0, 1.0])], id="the order"),
-        pytest.param([], id="one is missing"),
-    ],
-)
-def test_the_digest_tells_variables_apart(other: list[tf.Variable]) -> None:
-    """The comparison above could fail."""
-    assert digest(other) != digest([tf.Variable([1.0, 2.0])])
-
-
-def test_values_tell_numbers_apart_that_print_alike() -> None:
-    """Likewise for outputs: one unit in the last place is a difference."""
-    assert values(np.float32([0.1])) != values(np.float32([0.10000001]))
-    assert values(np.float32([0.5])) == ["0x1.0000000000000p-1"]
-
+from tests.integration.processes import outputs, start
 
 SEQUENTIAL = """
 import numpy as np, tensorflow_probability as tfp, tf_keras as tfk

@@ -53,6 +53,20 @@ def test_the_listing_is_ascending_and_knows_who_signed(run: pathlib.Path) -> Non
     assert list_checkpoints(run / "step-0000000002") == infos[1:2]
 
 
+def test_a_directory_in_which_nothing_was_saved_yet_lists_nothing(tmp_path: pathlib.Path) -> None:
+    """Empty, or held by a training; one that holds other things is probably not the one that was meant."""
+    assert list_checkpoints(tmp_path) == ()
+    (tmp_path / ".lock").touch()
+    assert list_checkpoints(tmp_path) == ()
+
+    (tmp_path / "data.csv").touch()
+
+    with pytest.raises(CheckpointNotFoundError, match=r"without checkpoints, which holds data\.csv"):
+        list_checkpoints(tmp_path)
+    with pytest.raises(CheckpointNotFoundError, match="there is nothing of that name"):
+        list_checkpoints(tmp_path / "other")
+
+
 def test_an_unknown_run_is_answered_with_those_there_are(run: pathlib.Path) -> None:
     """By their ids."""
     with pytest.raises(CheckpointNotFoundError, match=rf"no checkpoint of run 'nope'.*The runs there: {FIRST_RUN}\."):

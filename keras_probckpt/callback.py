@@ -63,12 +63,11 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
         initial_value_threshold: A value of the monitor that the first best must improve on.
         builder: A function that builds the model, recorded in place of its layers.
         builder_kwargs: The keyword arguments `builder` was called with.
-        rehearse: Whether to try, right after the first save, if the checkpoint can be restored; it raises if not. None
-            rebuilds the model beside the training, but for the values: for that, training waits for the first save and
-            then about as long as building the model takes, mostly well below a second, whatever the size of the weights
-            (measured by `tests/benchmarks`, as "stall of the first save"). True restores it in a new process and
-            compares what it returns, which takes as long as importing TensorFlow and loading the model. False is
-            neither.
+        rehearse: Whether to try if what is saved can be restored; it raises if not. None rebuilds the model beside the
+            training, without its values: before the first batch where the model is built, else at the first save. That
+            takes about as long as building the model does, mostly below a second, whatever the size of the weights
+            (measured by `tests/benchmarks`, as "stall of the first save"). True restores the first checkpoint in a new
+            process, which takes as long as importing TensorFlow and loading the model. False is neither.
         save_top_k: How many of the best to keep: -1 is all. None is 1, or all where `filepath` names each checkpoint.
         save_last: How many of the newest to keep besides. None is 1, or 0 with `save_best_only`.
         keep_every_n_epochs: Keep what was saved at the end of every n-th epoch.

@@ -21,14 +21,15 @@ LARGE_BUDGET = Budget(limit=0.02, text="<= 2 % of .keras")
 
 
 class Stalls:
-    """Two callbacks that time what the one between them does at the end of an epoch."""
+    """Two callbacks that time what the one between them does before the first batch and at the end of an epoch."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
         self._start = 0.0
-        self.before, self.after = tfk.callbacks.LambdaCallback(on_epoch_end=self._begin), _After(self._end)
+        self.before = tfk.callbacks.LambdaCallback(on_train_begin=self._begin, on_epoch_end=self._begin)
+        self.after = _After(self._end)
 
-    def _begin(self, epoch: int, logs: Any) -> None:
+    def _begin(self, *_: Any) -> None:
         self._start = time.perf_counter()
 
     def _end(self) -> None:
@@ -39,6 +40,10 @@ class _After(tfk.callbacks.Callback):
     def __init__(self, end: Any) -> None:
         super().__init__()
         self._end = end
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Take the time."""
+        self._end()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Take the time."""
@@ -69,7 +74,10 @@ def _measure_one(name: str, settings: Settings) -> list[Row]:
 
 
 def _train(subject: Trained, make: Make | None, directory: pathlib.Path) -> dict[str, float]:
-    """Train some epochs: the time of one, and of what the callback did in it; its first save is a figure of its own."""
+    """Train some epochs: the time of one, and of what the callback did in it; its first save is a figure of its own.
+
+    What it does before the first batch counts as of the first save.
+    """
     place = empty(directory / "stall")
     stalls = Stalls()
     used = [] if make is None else [stalls.before, make(place), stalls.after]
@@ -77,7 +85,8 @@ def _train(subject: Trained, make: Make | None, directory: pathlib.Path) -> dict
     subject.fit(subject.scale.epochs, *used)
     figures = {"epoch": (time.perf_counter() - start) / subject.scale.epochs}
     if stalls.seconds:
-        figures |= {"first": stalls.seconds[0], "stall": statistics.mean(stalls.seconds[1:])}
+        before_training, first, *later = stalls.seconds
+        figures |= {"first": before_training + first, "stall": statistics.mean(later)}
     empty(place)
     return figures
 

@@ -19,10 +19,10 @@ from keras_probckpt.errors import (
     MonitorNotFoundError,
 )
 from keras_probckpt.manager.rebuilding import Request, load
-from keras_probckpt.policy.objective import objective_for, rank
+from keras_probckpt.policy.objective import best_of, is_improvement, objective_for, rank, score_of
 from keras_probckpt.records import CheckpointInfo, Objective
 from keras_probckpt.shown import shown
-from keras_probckpt.storage.catalog import Location, resolve
+from keras_probckpt.storage.catalog import ALL_RUNS, Location, resolve
 from keras_probckpt.storage.contents import CheckpointReader
 from keras_probckpt.storage.filesystem import LocalFileSystem
 from keras_probckpt.storage.keys import load_keys
@@ -59,7 +59,8 @@ def restore_best(  # noqa: PLR0913 - each is a way a restore may need help
         path: A run directory, one checkpoint in it, or what was given to the callback as `filepath`.
         monitor: Name of the log that ranks the checkpoints; None is the one the run monitored.
         mode: Whether less (`"min"`) or more (`"max"`) of a given `monitor` is better; None tells it from the name.
-        run: Identifier of a run, as `list_checkpoints` shows it; None is the newest run in the directory.
+        run: Identifier of a run, as `list_checkpoints` shows it; None is the newest run in the directory, and "all" is
+            the best of all runs. Where an older run holds a better checkpoint than the newest, that is said.
         builder: A function to call in place of the recorded constructor, with the arguments a recorded builder had. The
             model must have the variables that were saved.
         custom_objects: Classes and functions the recipe may use, by name, in place of what it would import or unpickle.
@@ -99,13 +100,16 @@ def restore_best(  # noqa: PLR0913 - each is a way a restore may need help
         skip_mismatch=skip_mismatch,
         verify_outputs=verify_outputs,
     )
-    store, found = _find(path, run=run, skip_damaged=skip_damaged)
+    store, found, others = _find(path, run=run, skip_damaged=skip_damaged)
     if len(found) == 1 and monitor is None and resolve(path).name is not None:
         return _restore(store, found[0], request)
     objective = _objective_of(found, monitor=monitor, mode=mode)
+    if objective and run == ALL_RUNS:  # Each run judged its own by min_delta.
+        objective = dataclasses.replace(objective, min_delta=0.0)
     ranked = rank(found, objective) if objective else []
-    if not ranked:
+    if objective is None or not ranked:
         raise _no_monitor(path, found, objective)
+    _tell_of_better(ranked[0], others, objective)
     return _restore_first(store, ranked, request, skip_damaged=skip_damaged)
 
 
@@ -136,7 +140,7 @@ def restore_latest(  # noqa: PLR0913 - each is a way a restore may need help
         skip_mismatch=skip_mismatch,
         verify_outputs=verify_outputs,
     )
-    store, found = _find(path, run=run, skip_damaged=skip_damaged)
+    store, found, _ = _find(path, run=run, skip_damaged=skip_damaged)
     return _restore_first(store, list(reversed(found)), request, skip_damaged=skip_damaged)
 
 
@@ -190,31 +194,52 @@ def _store(location: Location) -> CheckpointStore:
     return CheckpointStore(LocalFileSystem(location.directory), keys=load_keys())
 
 
-def _find(path: Path, *, run: str | None, skip_damaged: bool) -> tuple[CheckpointStore, tuple[CheckpointInfo, ...]]:
-    """Find the checkpoints a path stands for: of one run, ascending."""
+def _find(
+    path: Path, *, run: str | None, skip_damaged: bool
+) -> tuple[CheckpointStore, tuple[CheckpointInfo, ...], tuple[CheckpointInfo, ...]]:
+    """Find the checkpoints a path stands for, of one run or of all, ascending; and those of older runs beside it."""
     location = resolve(path)
     store = _store(location)
     if location.name is not None:
-        return store, (store.open(location.name),)
+        return store, (store.open(location.name),), ()
     listing = store.scan()
     for error in listing.damaged:
         if not skip_damaged:
             # It might be the best, or the newest.
             raise error
         warnings.warn(f"Passed over: {error}", stacklevel=3)
-    wanted = listing if run is None else listing.of_run(run)
-    found = tuple(info for info in wanted.preferred if info.run == wanted.preferred[-1].run)
+    wanted = listing if run in (None, ALL_RUNS) else listing.of_run(str(run))
+    found = tuple(info for info in wanted.preferred if run == ALL_RUNS or info.run == wanted.preferred[-1].run)
     if wanted.left_out:
         warnings.warn(
             f"{shown(location.directory)} holds checkpoints that are passed over beside your own: "
             f"{shown(wanted.left_out)}. To restore one of them, pass its own path to restore_checkpoint.",
             stacklevel=3,
         )
+    chosen = {info.run for info in found}
+    others = tuple(info for info in wanted.preferred if info.run not in chosen)
+    if others:
+        older = len({info.run for info in others})
+        _logger.info("%s holds %d older run(s) beside run %s.", shown(location.directory), older, found[-1].run)
     if not found:
         runs = ", ".join(dict.fromkeys(info.run for info in listing.checkpoints)) or "none"
         problem = "none of its checkpoints can be read" if run is None else f"it holds no checkpoint of run {run!r}"
         raise CheckpointNotFoundError(path=str(path), problem=problem, advice=f"The runs there: {runs}.")
-    return store, found
+    return store, found, others
+
+
+def _tell_of_better(best: CheckpointInfo, others: Sequence[CheckpointInfo], objective: Objective) -> None:
+    """Warn where a run that was not asked for holds a better checkpoint."""
+    rival = best_of(others, dataclasses.replace(objective, min_delta=0.0))
+    score, other = score_of(best, objective), None if rival is None else score_of(rival, objective)
+    if rival is None or score is None or other is None or not is_improvement(other, best=score, objective=objective):
+        return
+    _logger.warning(
+        "The best of run %s, the newest in %s, has %s %g; the older run %s holds a better one, %s with %g. "
+        'run="all" restores the best of all runs, run=%r that of the older one.',
+        *(best.run, shown(best.path.parent), shown(objective.monitor), score),
+        *(rival.run, shown(rival.name), other, rival.run),
+    )
 
 
 def _objective_of(

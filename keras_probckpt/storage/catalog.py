@@ -20,6 +20,7 @@ from keras_probckpt.storage.listing import Listing, find_directories
 from keras_probckpt.storage.store import CheckpointStore
 
 __all__ = [
+    "ALL_RUNS",
     "LIMIT_RECIPE_BYTES",
     "RECIPE_NAME",
     "Location",
@@ -29,6 +30,9 @@ __all__ = [
     "resolve",
     "verify_checkpoint",
 ]
+
+ALL_RUNS = "all"
+"""What stands for every run where one is asked for: an identifier is 8 hexadecimal digits."""
 
 RECIPE_NAME = "recipe.json"
 LIMIT_RECIPE_BYTES = 256 * 1024 * 1024
@@ -80,7 +84,7 @@ def list_checkpoints(path: str | os.PathLike[str], *, run: str | None = None) ->
 
     Args:
         path: The run directory, or the callback's `filepath`. Of one checkpoint's directory, that one is listed.
-        run: Identifier of one run, as in `CheckpointInfo.run`, to leave out the others.
+        run: Identifier of one run, as in `CheckpointInfo.run`, to leave out the others; None and "all" are all runs.
 
     Returns:
         Of an empty directory, or one in which a training is at work that has saved nothing yet, an empty tuple.
@@ -97,11 +101,11 @@ def list_checkpoints(path: str | os.PathLike[str], *, run: str | None = None) ->
     try:
         location = resolve(path)
     except CheckpointNotFoundError:
-        if run is None and _is_empty(pathlib.Path(path)):
+        if run in (None, ALL_RUNS) and _is_empty(pathlib.Path(path)):
             return ()
         raise
     found = _listing(location).checkpoints
-    if run is None:
+    if run in (None, ALL_RUNS):
         return found
     chosen = tuple(info for info in found if info.run == run)
     if not chosen:

@@ -47,15 +47,25 @@ def test_a_second_training_starts_beside_the_first(
     )
 
 
-def test_a_restore_takes_the_newest_run_unless_told_otherwise(model: tfk.Sequential, run: pathlib.Path) -> None:
-    """The older run's better score does not hide the newer run, and is one argument away."""
+def test_a_restore_takes_the_newest_run_unless_told_otherwise(
+    model: tfk.Sequential, run: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The older run's better score does not hide the newer run, is said, and is one argument away."""
     fit_scored(model, [1.0], ProbCheckpoint(run))
     older, first = weights_of(model), list_checkpoints(run)[0].run
     fit_scored(model, [5.0], ProbCheckpoint(run))
-    newer = weights_of(model)
+    newer, second = weights_of(model), list_checkpoints(run)[-1].run
+    caplog.clear()
 
     assert weights_of(restore_best(run)) == newer
+    (message,) = caplog.messages
+    assert message == (
+        f"The best of run {second}, the newest in {run}, has val_loss 5; the older run {first} holds a better one, "
+        f"step-0000000003 with 1. run=\"all\" restores the best of all runs, run='{first}' that of the older one."
+    )
     assert weights_of(restore_latest(run)) == newer
+    assert weights_of(restore_best(run, run="all")) == older
+    assert weights_of(restore_latest(run, run="all")) == newer
     assert weights_of(restore_best(run, run=first)) == older
     assert weights_of(restore_latest(run, run=first)) == older
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import inspect
 import pathlib
 import re
@@ -128,3 +129,20 @@ def test_the_changelog_says_which_formats_are_read_and_written() -> None:
 
     assert keras_probckpt.__version__ in headings[:2]
     assert "Reads formats: 1. Writes: 1." in changelog
+
+
+def test_the_architecture_says_what_every_module_is() -> None:
+    """A row for each: its path, and the first sentence of its docstring. No row is left of one that is gone."""
+    text = (CHECKOUT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    package = CHECKOUT / "keras_probckpt"
+    modules = [path for path in sorted(package.rglob("*.py")) if path.name != "__init__.py"]
+
+    rows = re.findall(r"^\| `([\w/]+)` \| (.*) \|$", text[text.index("## Every module") :], flags=re.MULTILINE)
+
+    assert sorted(rows) == sorted(
+        (
+            path.relative_to(package).with_suffix("").as_posix(),
+            str(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))).partition("\n")[0],
+        )
+        for path in modules
+    )

@@ -120,6 +120,23 @@ def test_layers_are_trained_as_they_were(tmp_path: pathlib.Path) -> None:
     assert restored._compiled_trainable_state[restored.hidden]
 
 
+def test_an_optimizer_that_counts_in_python_goes_on_as_it_was(tmp_path: pathlib.Path) -> None:
+    """Nadam begins to count anew where its variables are made, and its next update is by that count."""
+    model = tfk.Sequential([layers.InputLayer((3,)), layers.Dense(1)])
+    model.compile(tfk.optimizers.Nadam(0.1), "mse")
+    model.fit(X, X[:, :1], batch_size=2, epochs=2, verbose=0)
+    with CheckpointManager(model, tmp_path, rehearse=False) as manager:
+        manager.save(1)
+
+    restored = restore_latest(tmp_path)
+    for one in (model, restored):
+        one.make_train_function(force=True)
+        one.train_on_batch(X, X[:, :1])
+
+    assert np.array_equal(restored.get_weights()[0], model.get_weights()[0])
+    assert restored.optimizer._u_product_counter == model.optimizer._u_product_counter == 7
+
+
 def test_a_model_that_comes_back_as_another_function_is_refused(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

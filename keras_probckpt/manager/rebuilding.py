@@ -17,6 +17,7 @@ import tensorflow as tf
 import tf_keras as tfk
 
 from keras_probckpt.errors import MalformedRecipeError, OutputMismatchError
+from keras_probckpt.recipe.differences import LayerDifferences
 from keras_probckpt.recipe.document import RecipeReader
 from keras_probckpt.recipe.trust import Trust
 from keras_probckpt.storage.contents import CheckpointReader, UnwrittenCheckpoint
@@ -79,9 +80,8 @@ def load(reader: CheckpointReader, request: Request) -> tfk.Model:
     with recipe.policy(), contextlib.ExitStack() as limits:
         if request.builder is None and not recipe.trusts_all:
             limits.enter_context(variables_within(allowance_for(saved)))
-        model = rebuild(recipe, saved, request, path=path)
+        model, differences = rebuild(recipe, saved, request, path=path)
         optimizer = reader.read_optimizer() if request.compile and model._is_compiled else None
-        differences = recipe.check_layers(find_layers(model), is_as_recorded=request.builder is None)
         put = functools.partial(put_back, path=path, skip_mismatch=request.skip_mismatch, layers=differences.all)
         is_complete = place(model, recipe, saved, optimizer, put=put, is_needed=needs(model, request))
         if is_complete:
@@ -140,21 +140,62 @@ def recipe_of(
     return RecipeReader(reader.read_recipe(), arrays=reader.read_recipe_arrays(), trust=trust)
 
 
-def rebuild(recipe: RecipeReader, saved: Iterable[str], request: Request, *, path: str) -> tfk.Model:
+def rebuild(
+    recipe: RecipeReader, saved: Specs, request: Request, *, path: str
+) -> tuple[tfk.Model, LayerDifferences]:
     """Make the model that a recipe describes, with all its variables and compiled; none has its saved value yet.
+
+    Where it has other layers or variables than were saved, though its code is the same, something was attached to it
+    or replaced: then it is made once more, and is given what it held.
 
     Args:
         recipe: The recipe.
-        saved: Paths of the variables that were saved.
+        saved: Values of the variables that were saved, or only their shapes and dtypes, by path.
         request: How the caller wants it.
         path: Of the checkpoint, for messages.
+
+    Returns:
+        The model, and how its layers differ from those that were saved.
     """
     if request.builder is None:
         recipe.require_trust(compiles=request.compile)
+    has_spares = request.builder is None and recipe.has_spares
+    try:
+        made = _rebuilt(recipe, saved, request, path=path)
+        if not has_spares or not _is_other(*made, saved):
+            return made
+    except MalformedRecipeError:
+        # A call may need what was attached later.
+        if not has_spares:
+            raise
+    recipe.begin_with_spares()
+    return _rebuilt(recipe, saved, request, path=path)
+
+
+def _is_other(model: tfk.Model, differences: LayerDifferences, saved: Specs) -> bool:
+    """Whether a model of the same code has other variables than were saved, or layers made by other arguments."""
+    if differences.is_other_code:
+        return False
+    found = find_variables(model)
+    own = {path: item for path, item in found.model.items() if not found.is_of_tracker(path)}
+    has_all = own.keys() <= saved.keys() and all(
+        path in found.model and found.model[path].shape.is_compatible_with(item.shape)
+        for path, item in saved.items()
+        if is_tracked_path(path)
+    )
+    hidden = {path for path in saved if is_hidden_path(path)}
+    lacks_hidden = bool(hidden) and not hidden <= find_located(model).keys()
+    return bool(differences.all) or not has_all or lacks_hidden
+
+
+def _rebuilt(
+    recipe: RecipeReader, saved: Iterable[str], request: Request, *, path: str
+) -> tuple[tfk.Model, LayerDifferences]:
     with recipe.policy():
         model = recipe.build(request.builder)
         is_made_by_file = request.builder is None or recipe.trusts_all
         if is_made_by_file:
+            recipe.put_spares(model)
             recipe.put_attributes(model, only="absent")
         try:
             make_variables(model, recipe, saved)
@@ -175,8 +216,8 @@ def rebuild(recipe: RecipeReader, saved: Iterable[str], request: Request, *, pat
             recipe.put_attributes(model)
         _make_hidden_variables(model, recipe, saved)
     if reason:
-        warnings.warn(f"The model of {path} comes back uncompiled: {reason}.", stacklevel=5)
-    return model
+        warnings.warn(f"The model of {path} comes back uncompiled: {reason}.", stacklevel=6)
+    return model, recipe.check_layers(find_layers(model), is_as_recorded=request.builder is None)
 
 
 def make_variables(model: tfk.Model, recipe: RecipeReader, saved: Iterable[str]) -> None:

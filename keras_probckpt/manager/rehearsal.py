@@ -145,12 +145,12 @@ def _follow(reader: UnwrittenCheckpoint, values: Mapping[str, tf.Tensor]) -> Non
     recipe = recipe_of(reader, request, finds_live=False)
     saved = recipe.saved("variables")
     with unbacked_variables():
-        model = rebuild(recipe, saved, request, path=path)
+        model, differences = rebuild(recipe, saved, request, path=path)
         optimizer = recipe.saved("optimizer_variables") if model._is_compiled else {}
         fit = functools.partial(require_fit, path=path)
         is_needed = needs(model, request)
         place(model, recipe, saved, optimizer or None, put=fit, is_needed=is_needed, build=_build_symbolically)
-        recipe.check_layers(find_layers(model), is_as_recorded=True).report(path, skip_mismatch=False)
+        differences.report(path, skip_mismatch=False)
     variables = saved_variables(model, recipe, saved)
     with recipe.policy():
         require_output(model, recipe, request, path=path, variables=variables, values=values)

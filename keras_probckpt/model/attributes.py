@@ -40,9 +40,12 @@ __all__ = [
     "Attributes",
     "BoundFunction",
     "attached_to",
+    "closed_names",
     "find_attributes",
     "find_object",
+    "holding_ids",
     "is_data",
+    "is_foreign",
     "put_attribute",
     "roots_of",
 ]
@@ -100,7 +103,7 @@ def find_attributes(places: Sequence[Place], *, told: Callable[[Any], Iterable[s
         told: Gives the names under which it is recorded elsewhere what an object holds; None for an object that is not
             recorded by itself, but made by the constructor of another.
     """
-    holding = _holding(places)
+    holding = holding_ids(places)
     values: dict[PathNames, dict[str, Any]] = {}
     attached: dict[PathNames, dict[str, Any]] = {}
     made: set[PathNames] = set()
@@ -117,7 +120,7 @@ def find_attributes(places: Sequence[Place], *, told: Callable[[Any], Iterable[s
             if name in left_out:
                 continue
             if is_tracked(child) or (id(child) in holding and not is_atom(child)):
-                if _is_foreign(place.item, name):
+                if is_foreign(place.item, name):
                     attached.setdefault(place.path, {})[name] = _bound(place.item, child)
             elif _is_recorded(place.item, name, child):
                 values.setdefault(place.path, {})[name] = _bound(place.item, child)
@@ -130,13 +133,26 @@ def _made_by_layer(place: Place, *, is_told: bool) -> list[str]:
     if not isinstance(item, tfk.layers.Layer) or not is_of_library(type(item)) or is_graph_network(item):
         return []
     given = frozenset() if is_told else argument_names(type(item))
-    return [name for name in place.children if name not in given and not _is_foreign(item, name)]
+    return [name for name in place.children if name not in given and not is_foreign(item, name)]
+
+
+def closed_names(item: Any, names: Iterable[str]) -> list[str]:
+    """Name what an object of a library made for itself; what it was given, and what a container holds, is the user's.
+
+    Args:
+        item: The object.
+        names: The names of what it holds.
+    """
+    if not is_of_library(type(item)) or is_graph_network(item) or isinstance(item, _CONTAINERS):
+        return []
+    given = argument_names(type(item)) if isinstance(item, tfk.layers.Layer) else frozenset()
+    return [name for name in names if name not in given]
 
 
 def attached_to(item: Any) -> dict[str, Any]:
     """Find what was put on one object under names that its class never sets: layers, variables, methods."""
     children = children_of(item) or {}
-    found = {name: child for name, child in children.items() if _is_foreign(item, name)}
+    found = {name: child for name, child in children.items() if is_foreign(item, name)}
     return {name: _bound(item, child) for name, child in found.items() if not is_atom(child)}
 
 
@@ -147,7 +163,7 @@ def _recorded_elsewhere(item: Any, names: Iterable[str] | None) -> frozenset[str
     return arguments.union(names)
 
 
-def _holding(places: Sequence[Place]) -> set[int]:
+def holding_ids(places: Sequence[Place]) -> set[int]:
     """Find the objects that hold a variable or a layer, near or far."""
     holders: dict[int, list[int]] = collections.defaultdict(list)
     pending: list[int] = []
@@ -173,7 +189,7 @@ def _is_followed(place: Place, holding: set[int]) -> bool:
     return id(place.item) in holding or len(place.path) < 1 or place.path[0] == COMPILE or is_tracked(place.item)
 
 
-def _is_foreign(item: Any, name: str) -> bool:
+def is_foreign(item: Any, name: str) -> bool:
     """Whether a name is not among those that the class of an object sets itself."""
     is_plain = is_of_library(type(item)) and not isinstance(item, FOLLOWED_OF_LIBRARIES)
     if is_plain or isinstance(item, (*_CONTAINERS, types.FunctionType, types.MethodType, functools.partial)):
@@ -194,7 +210,7 @@ def _is_users_method(item: Any, name: str) -> bool:
 def _is_recorded(item: Any, name: str, child: Any) -> bool:
     if isinstance(child, types.FunctionType) and (is_made_by(type(item), child) or _is_made_by_library(child)):
         return False
-    if isinstance(child, types.MethodType) and not _is_foreign(item, name):
+    if isinstance(child, types.MethodType) and not is_foreign(item, name):
         return False
     # Nothing can be put into a tuple.
     if isinstance(item, tuple) or (isinstance(item, tfk.Model) and name in _LEFT_BY_COMPILE):
@@ -205,7 +221,7 @@ def _is_recorded(item: Any, name: str, child: Any) -> bool:
         is_argument = name in argument_names(type(item)) and name not in _MADE_UP
         is_function = isinstance(child, types.FunctionType) and not isinstance(item, tfk.layers.Layer)
         is_count = isinstance(item, _OPTIMIZERS) and isinstance(child, int)  # As Nadam has one of its products.
-        return is_argument or is_function or is_count or _is_foreign(item, name) or _is_small_distribution(child)
+        return is_argument or is_function or is_count or is_foreign(item, name) or _is_small_distribution(child)
     return True
 
 

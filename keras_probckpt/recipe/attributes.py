@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import reprlib
 import types
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import tensorflow as tf
@@ -31,17 +31,20 @@ from keras_probckpt.model.attributes import (
     roots_of,
 )
 from keras_probckpt.model.equality import closed_over, is_same, is_same_code
-from keras_probckpt.model.objects import Place, children_of, is_atom
+from keras_probckpt.model.objects import Place, children_of, is_atom, is_tracked
 from keras_probckpt.model.tables import TableContents
 from keras_probckpt.recipe.code_uses import label_of
 from keras_probckpt.recipe.codec import Decoder, Encoder, Node, field
 
-__all__ = ["encode_attached", "put_attached", "put_attributes", "record_attributes"]
+__all__ = ["Only", "encode_attached", "put_attached", "put_attributes", "record_attributes"]
 
 # Each process makes up its own.
 _MADE_UP = frozenset({"seed", "_seed"})
 _FORMS = ("value", "method", "table")
 _MOST_DEEP = 16
+
+# Of a model that was not called yet: what is not there; that and what is None; what is a layer or a variable there.
+Only = Literal["absent", "None", "tracked"]
 
 
 def record_attributes(places: Sequence[Place], encoder: Encoder) -> list[Node]:
@@ -122,7 +125,7 @@ def put_attached(item: Any, recorded: Node, decoder: Decoder, where: str) -> Non
 
 
 def put_attributes(
-    model: tfk.Model, entries: Sequence[Node], decoder: Decoder, *, only: Literal["absent", "None"] | None = None
+    model: tfk.Model, entries: Sequence[Node], decoder: Decoder, *, only: Only | None = None
 ) -> tuple[list[str], list[Node]]:
     """Put back what the objects of a model held.
 
@@ -130,7 +133,7 @@ def put_attributes(
         model: The model.
         entries: What `record_attributes` wrote.
         decoder: Reads the nodes.
-        only: For a model that was not called yet: only what is not there, or that and what is None.
+        only: For a model that was not called yet: what of it to put back.
 
     Returns:
         What was other than recorded, each as a line with both values; and the entries of objects that are not there.
@@ -175,11 +178,11 @@ def _lines(place: str, name: str, saved: Any, rebuilt: Any) -> list[str]:
     return [f"{place}{name.removeprefix('_')}: saved {_shown(saved)}, rebuilt {_shown(rebuilt)}"]
 
 
-def _put_entry(item: Any, entry: dict[str, Node], decoder: Decoder, where: str, *, only: str | None) -> list[str]:
+def _put_entry(item: Any, entry: dict[str, Node], decoder: Decoder, where: str, *, only: Only | None) -> list[str]:
     present = children_of(item) or {}
     values = _checked(entry.get("values", []), where)
     if only is not None:
-        values = [one for one in values if one[0] not in present or (only == "None" and present[one[0]] is None)]
+        values = [one for one in values if _is_due(only, one[0], present)]
     attached = []
     for one in _checked(entry.get("attached", []), where):
         if one[0] not in present:
@@ -198,6 +201,12 @@ def _put_entry(item: Any, entry: dict[str, Node], decoder: Decoder, where: str, 
         if (decoder.is_trusted or type(value) is type(found)) and _put(item, name, value, where):
             changed += lines
     return changed
+
+
+def _is_due(only: Only, name: str, present: Mapping[str, Any]) -> bool:
+    if only == "tracked":
+        return name in present and is_tracked(present[name])
+    return name not in present or (only == "None" and present[name] is None)
 
 
 def _checked(recorded: Node, where: str) -> list[Any]:

@@ -29,6 +29,7 @@ __all__ = [
     "Encoder",
     "Kind",
     "Node",
+    "definitions",
     "field",
     "is_plain",
 ]
@@ -157,6 +158,16 @@ class Encoder:
         """Whether an object whose identity matters has been written."""
         return id(value) in self._written
 
+    def tag_of(self, value: Any) -> str | None:
+        """Return the tag of the node that was written of an object whose identity matters; None where there is none."""
+        node = self._written.get(id(value))
+        return None if node is None else node[TAG]
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory of the arrays and pickles that were written."""
+        return sum(array.nbytes for array in self.arrays.values()) + sum(map(len, self.code))
+
     def announce(self, value: Any, node: Node) -> None:
         """Let a node stand for a value before it is complete: what is in the value may lead back to it.
 
@@ -239,7 +250,7 @@ class Decoder:
         self._kinds = {kind.tag: kind for kind in kinds}
         self._externals = document.get("externals") if isinstance(document, dict) else None
         self._decoded_externals: dict[int, Any] = {}
-        self._definitions = dict(_definitions(document))
+        self._definitions = dict(definitions(document))
         self._values: dict[int, Any] = {}
         self._open: set[int] = set()
         self._deferred: dict[int, Deferred] = {}
@@ -279,9 +290,29 @@ class Decoder:
 
     def adopt(self, node: Node, variable: Any) -> None:
         """Let a variable that is there already be the one that a node stands for."""
-        index = node.get("index") if isinstance(node, dict) else None
+        index = node.get("index") if isinstance(node, dict) and node.get(TAG) == "variable" else None
         if type(index) is int:
             self.variables.setdefault(index, variable)
+
+    def new_encoder(self) -> Encoder:
+        """Return an encoder that writes what this reads."""
+        return Encoder(list(self._kinds.values()))
+
+    def definition_of(self, node: dict[str, Node]) -> dict[str, Node]:
+        """Return the node that a node refers to; any that refers to none is itself."""
+        return self._definitions.get(node.get("id", -1), node) if node.get(TAG) == SAME else node
+
+    def known_value(self, node: Node) -> Any:
+        """Return the value that was made for a node; None where there is none yet."""
+        number = node.get("id") if isinstance(node, dict) else None
+        return self._values.get(number) if type(number) is int else None
+
+    def adopt_value(self, node: Node, value: Any) -> None:
+        """Let a value that is there already be the one that a node stands for."""
+        node = self.definition_of(node) if isinstance(node, dict) else node
+        if isinstance(node, dict):
+            self.announce(node, value)
+            self.adopt(node, value)
 
     def external(self, number: int, where: str) -> Any:
         """Read what a pickled function refers to by number."""
@@ -339,7 +370,8 @@ def field(node: dict[str, Node], name: str, kind: type[T], where: str) -> T:
     return value
 
 
-def _definitions(document: Node) -> Iterator[tuple[int, dict[str, Node]]]:
+def definitions(document: Node) -> Iterator[tuple[int, dict[str, Node]]]:
+    """Find the nodes that have a number, each with it."""
     pending = [document]
     while pending:
         node = pending.pop()

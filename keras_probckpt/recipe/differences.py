@@ -32,10 +32,12 @@ class LayerDifferences:
     Attributes:
         layers: Layers that are missing, added or of another class: they make the model another one.
         changes: Configurations and code that changed, though the layers are of the same classes.
+        is_other_code: Whether code is among it.
     """
 
     layers: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
+    is_other_code: bool = False
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -122,8 +124,10 @@ class _Comparison:
     def differences(self, put_back: Sequence[str]) -> LayerDifferences:
         layers, configs = tuple(self._other_layers()), tuple(self._configs())
         code = tuple(self._code())
-        is_changed = bool(layers or configs or code) or self._is_other_builder()
-        return LayerDifferences(layers, (*configs, *(put_back if is_changed else ()), *code))
+        is_other_builder = self._is_other_builder()
+        is_changed = bool(layers or configs or code) or is_other_builder
+        changes = (*configs, *(put_back if is_changed else ()), *code)
+        return LayerDifferences(layers, changes, is_other_code=bool(code) or is_other_builder)
 
     def _is_other_builder(self) -> bool:
         """Whether the function that built the model reads otherwise: told is only what that makes of the model."""

@@ -22,7 +22,7 @@ from keras_probckpt.format.requirements import requirements_of, variables_of
 from keras_probckpt.model.objects import Place
 from keras_probckpt.model.trainable import put_flags, trainable_flags
 from keras_probckpt.recipe.arguments import CallArguments
-from keras_probckpt.recipe.attributes import put_attributes, record_attributes
+from keras_probckpt.recipe.attributes import Only, put_attributes, record_attributes
 from keras_probckpt.recipe.builder import BuilderCall, recorded_builder
 from keras_probckpt.recipe.calls import Signature, make_calls, note_call, record_calls, recorded_signatures
 from keras_probckpt.recipe.codec import TAG, Decoder, Node, field
@@ -34,6 +34,7 @@ from keras_probckpt.recipe.differences import LayerDifferences, checked_descript
 from keras_probckpt.recipe.functions import pack
 from keras_probckpt.recipe.kinds import ALL_KINDS, new_encoder
 from keras_probckpt.recipe.losses import add_recorded_losses, record_losses
+from keras_probckpt.recipe.penalties import put_penalties, record_penalties
 from keras_probckpt.recipe.probe import output_differences_of, probe_of, trace_call
 from keras_probckpt.recipe.process_settings import (
     checked_settings,
@@ -41,6 +42,7 @@ from keras_probckpt.recipe.process_settings import (
     settings_as,
     settings_that_differ,
 )
+from keras_probckpt.recipe.spares import put_spares, record_spares
 from keras_probckpt.recipe.trust import Trust
 
 __all__ = ["Recipe", "RecipeBook", "RecipeReader", "describe", "require_tf_keras_model"]
@@ -118,8 +120,14 @@ def describe(  # noqa: PLR0913 - each is a part of the model that is found elsew
         "calls": record_calls({**layers, **(others or {})}, encoder),
         "compile": record_compile(model, encoder),
         "losses": [] if source is not model else record_losses(layers, encoder),
+        "penalties": record_penalties(layers, encoder),
         "attributes": record_attributes(places, encoder),
         "trainable": {path: list(flags) for path, flags in trainable_flags(model, layers).items()},
+    }
+    variables = tuple(encoder.variables)  # Those of the spares are named where they are found, as any other.
+    document = {
+        **document,
+        "spares": record_spares(places, encoder),
         "policy": model.dtype_policy.name,
         "settings": process_settings(),
         "externals": encoder.externals,
@@ -128,7 +136,7 @@ def describe(  # noqa: PLR0913 - each is a part of the model that is found elsew
             layers, compiled=compile_arguments(model), builder=source.function if source is not model else None
         ),
     }
-    return Recipe(document, encoder.arrays, pack(encoder.code), tuple(encoder.variables))
+    return Recipe(document, encoder.arrays, pack(encoder.code), variables)
 
 
 class RecipeBook:
@@ -186,17 +194,42 @@ class RecipeReader:
     def __init__(self, document: Node, *, arrays: Mapping[str, np.ndarray[Any, Any]], trust: Trust) -> None:
         if not isinstance(document, dict):
             raise MalformedRecipeError(where="recipe", problem=f"it is a {type(document).__name__}, not an object")
-        self._document = document
+        self._document, self._arrays = document, arrays
         # Releases before it was recorded wrote none.
         self._description = checked_description(document["description"]) if "description" in document else None
         # Nor of this.
-        self._attributes = field(document, "attributes", list, "recipe") if "attributes" in document else []
-        self._put_back: list[str] = []
+        self._spares = field(document, "spares", list, "recipe") if "spares" in document else []
         self._settings = checked_settings(document.get("settings", {}))  # Likewise.
         self._trust = trust
+        self._takes_spares = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._attributes = field(self._document, "attributes", list, "recipe") if "attributes" in self._document else []
+        self._put_back: list[str] = []
         self._decoder = Decoder(
-            ALL_KINDS, arrays=arrays, resolve=trust.resolve, document=document, is_trusted=trust.trusts_all
+            ALL_KINDS,
+            arrays=self._arrays,
+            resolve=self._trust.resolve,
+            document=self._document,
+            is_trusted=self._trust.trusts_all,
         )
+
+    @property
+    def has_spares(self) -> bool:
+        """Whether there is another way to build the model: its author is trusted, and it was not taken yet."""
+        return self._trust.trusts_all and bool(self._spares) and not self._takes_spares
+
+    def begin_with_spares(self) -> None:
+        """Begin anew: the model is to be built once more, and its objects are to hold what they held."""
+        self._takes_spares = True
+        self._begin()
+
+    def put_spares(self, model: tfk.Model) -> None:
+        """Give the objects of a model that was not called yet what they held, if that is how it is to be built."""
+        if self._takes_spares:
+            put_spares(model, self._spares, self._decoder)
+            self.put_attributes(model, only="tracked")
 
     @property
     def trusts_all(self) -> bool:
@@ -237,7 +270,7 @@ class RecipeReader:
         Raises:
             UntrustedCheckpointError: If some of it may not; nothing was run.
         """
-        parts = [self._document.get(key) for key in ("model", "calls", "losses", "externals")]
+        parts = [self._document.get(key) for key in ("model", "calls", "losses", "penalties", "externals")]
         try:
             self._trust.check(parts)
         except UntrustedCheckpointError:
@@ -276,8 +309,11 @@ class RecipeReader:
 
     @property
     def variables(self) -> Mapping[int, tf.Variable]:
-        """Variables made for nodes so far, by the number the recipe gives them."""
-        return self._decoder.variables
+        """Variables made for nodes so far, by the number the recipe gives them; not those of spares."""
+        if not self._takes_spares:
+            return self._decoder.variables
+        count = len(field(self._document, "recipe_variables", list, "recipe"))
+        return {number: item for number, item in self._decoder.variables.items() if number < count}
 
     def saved(self, of: Literal["variables", "optimizer_variables"]) -> dict[str, tf.TensorSpec]:
         """Shapes and dtypes of the saved values, by path.
@@ -329,7 +365,7 @@ class RecipeReader:
             note_call(model, signature)
 
     def add_losses(self, layers: Mapping[str, tfk.layers.Layer]) -> None:
-        """Give layers the losses that functions compute of their weights, as `add_loss` took them.
+        """Give layers the losses of their weights: those that `add_loss` took, and the regularizers that have effect.
 
         Args:
             layers: The rebuilt model, at the path `""`, and the layers in it by path.
@@ -337,16 +373,18 @@ class RecipeReader:
         Raises:
             UntrustedCheckpointError: If that would run code nobody vouches for; nothing was run.
         """
-        recorded = self._document.get("losses", [])
-        self._trust.check(recorded)
+        recorded, penalties = self._document.get("losses", []), self._document.get("penalties")
+        self._trust.check([recorded, penalties])
         add_recorded_losses(layers, recorded, self._decoder)
+        if penalties is not None:  # Releases before it was recorded wrote none.
+            put_penalties(layers, penalties, self._decoder)
 
-    def put_attributes(self, model: tfk.Model, *, only: Literal["absent", "None"] | None = None) -> list[str]:
+    def put_attributes(self, model: tfk.Model, *, only: Only | None = None) -> list[str]:
         """Put back what the objects of the model held, of those that had none of it put back yet.
 
         Args:
             model: The model.
-            only: For a model that was not called yet: only what is not there, or that and what is None.
+            only: As of `put_attributes` of `attributes`.
 
         Returns:
             What was other than recorded, each as a line with both values.

@@ -187,8 +187,20 @@ def _build(optimizer: Any, variables: list[tf.Variable]) -> None:
     if isinstance(optimizer, tfk.optimizers.legacy.Optimizer):
         getattr(optimizer, "inner_optimizer", optimizer)._create_all_weights(variables)
     else:
-        with _slots_from_untouched_memory(optimizer):
+        with _slots_from_untouched_memory(optimizer), _with_its_counts(optimizer):
             optimizer.build(variables)
+
+
+@contextlib.contextmanager
+def _with_its_counts(optimizer: Any) -> Iterator[None]:
+    """Keep the numbers that an optimizer counts in Python: its `build` may begin to count anew, as Nadam's does."""
+    owners = (optimizer, getattr(optimizer, "inner_optimizer", optimizer))
+    counts = [{name: value for name, value in vars(owner).items() if type(value) is int} for owner in owners]
+    try:
+        yield
+    finally:
+        for owner, kept in zip(owners, counts, strict=True):
+            vars(owner).update(kept)
 
 
 @contextlib.contextmanager

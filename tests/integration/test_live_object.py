@@ -120,6 +120,117 @@ def test_layers_are_trained_as_they_were(tmp_path: pathlib.Path) -> None:
     assert restored._compiled_trainable_state[restored.hidden]
 
 
+class Holder:
+    """A plain object that may hold a layer."""
+
+    def __init__(self) -> None:
+        self.layer: Any = None
+
+    def __call__(self, x: Any) -> Any:
+        return x if self.layer is None else self.layer(x)
+
+
+class Blocks(ProbModelMixin, tfk.Model):
+    """Makes layers and a prior that others replace."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = [layers.Dense(3, "tanh"), layers.Dense(3, "relu")]
+        self.heads = {"params": layers.Dense(2)}
+        self.prior, self.normal, self.holder = tfd.Normal(0.0, 1.0), tfpl.IndependentNormal(1), Holder()
+
+    def call(self, x: Any) -> Any:  # noqa: D102
+        for block in self.blocks:
+            x = block(x)
+        x = self.holder(x)
+        self.add_loss(-tf.reduce_mean(self.prior.log_prob(x)))
+        return self.normal(self.heads["params"](x)[:, :2])
+
+
+def _share(model: Any) -> None:
+    model.heads["params"] = layers.Dense(3)
+    model.blocks.append(model.heads["params"])
+
+
+def _replace(model: Any) -> None:
+    model.blocks = [layers.Dense(5), layers.LayerNormalization()]
+    model.heads.update(params=layers.Dense(4), more=layers.Dense(2))
+    model.blocks[1] = tfk.Sequential([layers.Dense(4)])
+
+
+def _hold(model: Any) -> None:
+    model.holder.layer = layers.Dense(3)
+    model.prior = tfd.Normal(tf.Variable(0.5, name="loc"), 1.0)
+
+
+ATTACHED: dict[str, Callable[[Any], Any]] = {
+    "a layer put before others": lambda m: m.blocks.insert(0, layers.Dense(3)),
+    "a layer taken away": lambda m: m.blocks.pop(0),
+    "others in place of layers": _replace,
+    "a layer in a plain object, and a prior that is trained": _hold,
+    "one layer in two places": _share,
+}
+
+
+@pytest.mark.parametrize("change", ATTACHED)
+def test_layers_and_variables_that_were_attached_come_back(change: str, tmp_path: pathlib.Path) -> None:
+    """The constructor knows nothing of them; the model is built as it was when it was saved."""
+    model = Blocks()
+    ATTACHED[change](model)
+    expected = outputs(model)
+    with CheckpointManager(model, tmp_path, rehearse=False) as manager:
+        manager.save(1)
+
+    restored = restore_latest(tmp_path)
+
+    assert np.array_equal(outputs(restored), expected)
+    assert [weight.shape for weight in restored.weights] == [weight.shape for weight in model.weights]
+    assert (restored.heads["params"] is restored.blocks[-1]) == (model.heads["params"] is model.blocks[-1])
+
+
+PENALTIES: dict[str, Callable[[Any], Any]] = {
+    "given too late": lambda dense: setattr(dense, "bias_regularizer", tfk.regularizers.l2(0.5)),
+    "taken away too late": lambda dense: setattr(dense, "kernel_regularizer", None),
+    "a constraint given too late": lambda dense: setattr(dense, "kernel_constraint", tfk.constraints.MaxNorm(0.01)),
+}
+
+
+@pytest.mark.parametrize("change", PENALTIES)
+def test_weights_are_punished_and_constrained_as_they_were(change: str, tmp_path: pathlib.Path) -> None:
+    """Keras asks a layer for regularizers and constraints when it makes its weights, and never again."""
+    given = {"kernel_regularizer": tfk.regularizers.l2(0.1), "bias_constraint": tfk.constraints.NonNeg()}
+    model = tfk.Sequential([layers.InputLayer((3,)), layers.Dense(1, **given)])
+    PENALTIES[change](model.layers[0])
+    model.compile("sgd", "mse")
+    with CheckpointManager(model, tmp_path, rehearse=False) as manager:
+        manager.save(1)
+
+    restored = restore_latest(tmp_path)
+    for one in (model, restored):
+        one.train_on_batch(X, X[:, :1] - 5.0)
+
+    assert [float(loss) for loss in restored.losses] == [float(loss) for loss in model.losses]
+    assert np.array_equal(restored.get_weights()[0], model.get_weights()[0])
+    assert np.array_equal(restored.get_weights()[1], model.get_weights()[1])
+
+
+def test_an_optimizer_that_counts_in_python_goes_on_as_it_was(tmp_path: pathlib.Path) -> None:
+    """Nadam begins to count anew where its variables are made, and its next update is by that count."""
+    model = tfk.Sequential([layers.InputLayer((3,)), layers.Dense(1)])
+    model.compile(tfk.optimizers.Nadam(0.1), "mse")
+    model.fit(X, X[:, :1], batch_size=2, epochs=2, verbose=0)
+    with CheckpointManager(model, tmp_path, rehearse=False) as manager:
+        manager.save(1)
+
+    restored = restore_latest(tmp_path)
+    for one in (model, restored):
+        one.make_train_function(force=True)
+        one.train_on_batch(X, X[:, :1])
+
+    assert np.array_equal(restored.get_weights()[0], model.get_weights()[0])
+    assert restored.optimizer._u_product_counter == model.optimizer._u_product_counter == 7
+
+
 def test_a_model_that_comes_back_as_another_function_is_refused(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

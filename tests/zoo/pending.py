@@ -20,10 +20,6 @@ PENDING: tuple[tuple[str, str], ...] = (
     ("public: a clustering VAE whose prior has an optimizer of its own", "refused: other variables"),
     ("public: a flow of templates that is set before the model is initialised", "refused: a template of TensorFlow 1"),
     (
-        "public: a mixture of latents over a drawn prior, weighed by the iterations of the optimizer",
-        "comes back, and is trained on otherwise",
-    ),
-    (
         "public: an amortizer over conditional couplings with drawn permutations",
         "saved again, its recipe reads otherwise",
     ),

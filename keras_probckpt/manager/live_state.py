@@ -406,14 +406,16 @@ class LiveState:
         slots: Mapping[str, tf.Variable] = {}
         require_fit(variables, saved, path=path)
         if compares_layers:
-            recipe.check_layers(find_layers(model), is_as_recorded=False).report(path, skip_mismatch=False)
+            differences = recipe.check_layers(find_layers(model), is_as_recorded=False)
+            differences.report(path, skip_mismatch=False)
+            kept = {id(layer): differences.arguments.get(place, ()) for place, layer in find_layers(model).items()}
         if optimizer is not None:
             slots = self._slots_for(model, optimizer, frozen=frozen)
             if not skip_optimizer_mismatch:
                 require_fit(slots, optimizer, path=path)
         put_back(variables, saved, path=path)
         if compares_layers and recipe.trusts_all and not is_weights_only:
-            _log_attributes(recipe.put_attributes(model), path)
+            _log_attributes(recipe.put_attributes(model, kept=kept), path)
         if optimizer is not None:
             put_back(slots, optimizer, path=path, skip_mismatch=skip_optimizer_mismatch)
         finish_preprocessing(model)

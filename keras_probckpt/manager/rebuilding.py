@@ -140,9 +140,7 @@ def recipe_of(
     return RecipeReader(reader.read_recipe(), arrays=reader.read_recipe_arrays(), trust=trust)
 
 
-def rebuild(
-    recipe: RecipeReader, saved: Specs, request: Request, *, path: str
-) -> tuple[tfk.Model, LayerDifferences]:
+def rebuild(recipe: RecipeReader, saved: Specs, request: Request, *, path: str) -> tuple[tfk.Model, LayerDifferences]:
     """Make the model that a recipe describes, with all its variables and compiled; none has its saved value yet.
 
     Where it has other layers or variables than were saved, though its code is the same, something was attached to it

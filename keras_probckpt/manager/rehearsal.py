@@ -33,7 +33,6 @@ from keras_probckpt.storage.store import CheckpointStore
 from keras_probckpt.training.assignment import build_optimizers, require_fit
 from keras_probckpt.training.unbacked import unbacked_variables
 from keras_probckpt.training.undisturbed import undisturbed
-from keras_probckpt.training.variables import find_layers
 
 __all__ = ["Rehearsal", "Trial"]
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import reprlib
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import tensorflow as tf
@@ -125,7 +125,12 @@ def put_attached(item: Any, recorded: Node, decoder: Decoder, where: str) -> Non
 
 
 def put_attributes(
-    model: tfk.Model, entries: Sequence[Node], decoder: Decoder, *, only: Only | None = None
+    model: tfk.Model,
+    entries: Sequence[Node],
+    decoder: Decoder,
+    *,
+    only: Only | None = None,
+    kept: Mapping[int, Collection[str]],
 ) -> tuple[list[str], list[Node]]:
     """Put back what the objects of a model held.
 
@@ -134,6 +139,8 @@ def put_attributes(
         entries: What `record_attributes` wrote.
         decoder: Reads the nodes.
         only: For a model that was not called yet: what of it to put back.
+        kept: Names of arguments that the objects of these ids were given otherwise than before, on purpose: attributes
+            of these names stay as they are.
 
     Returns:
         What was other than recorded, each as a line with both values; and the entries of objects that are not there.
@@ -152,7 +159,7 @@ def put_attributes(
         except KeyError:
             absent.append(entry)
             continue
-        changed += _put_entry(item, entry, decoder, where, only=only)
+        changed += _put_entry(item, _without(entry, kept.get(id(item), ()), where), decoder, where, only=only)
     return changed, absent
 
 
@@ -176,6 +183,11 @@ def _lines(place: str, name: str, saved: Any, rebuilt: Any) -> list[str]:
     if not are_functions and not (is_data(saved) and is_data(rebuilt)):
         return []
     return [f"{place}{name.removeprefix('_')}: saved {_shown(saved)}, rebuilt {_shown(rebuilt)}"]
+
+
+def _without(entry: dict[str, Node], names: Collection[str], where: str) -> dict[str, Node]:
+    values = _checked(entry.get("values", []), where)
+    return {**entry, "values": [one for one in values if one[0].removeprefix("_") not in names]}
 
 
 def _put_entry(item: Any, entry: dict[str, Node], decoder: Decoder, where: str, *, only: Only | None) -> list[str]:

@@ -33,11 +33,13 @@ class LayerDifferences:
         layers: Layers that are missing, added or of another class: they make the model another one.
         changes: Configurations and code that changed, though the layers are of the same classes.
         is_other_code: Whether code is among it.
+        arguments: Names of the arguments that changed, by path of the layer.
     """
 
     layers: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
     is_other_code: bool = False
+    arguments: Mapping[str, Collection[str]] = dataclasses.field(default_factory=dict)
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -120,6 +122,7 @@ class _Comparison:
     def __init__(self, recorded: dict[str, Node], rebuilt: dict[str, Node], replacements: Collection[str]) -> None:
         self._recorded, self._rebuilt, self._replacements = recorded, rebuilt, replacements
         self._places: dict[tuple[int, int], list[str]] = {}
+        self._arguments: dict[str, set[str]] = {}
 
     def differences(self, put_back: Sequence[str]) -> LayerDifferences:
         layers, configs = tuple(self._other_layers()), tuple(self._configs())
@@ -127,7 +130,8 @@ class _Comparison:
         is_other_builder = self._is_other_builder()
         is_changed = bool(layers or configs or code) or is_other_builder
         changes = (*configs, *(put_back if is_changed else ()), *code)
-        return LayerDifferences(layers, changes, is_other_code=bool(code) or is_other_builder)
+        is_other_code = bool(code) or is_other_builder
+        return LayerDifferences(layers, changes, is_other_code=is_other_code, arguments=self._arguments)
 
     def _is_other_builder(self) -> bool:
         """Whether the function that built the model reads otherwise: told is only what that makes of the model."""
@@ -156,22 +160,30 @@ class _Comparison:
         before, after = self._recorded["layers"], self._rebuilt["layers"]
         for path in before:
             if path in after and self._is_same_class(before[path]["class"], after[path]["class"]):
-                yield from self._object(path or "model", before[path], after[path])
+                for name, line in self._by_argument(path or "model", before[path], after[path]):
+                    self._arguments.setdefault(path, set()).add(name)
+                    yield line
         for name, saved in self._recorded["compile"].items():
             if name in self._rebuilt["compile"]:
                 yield from self._value(f"compile.{name}", saved, self._rebuilt["compile"][name])
 
     def _object(self, place: str, saved: dict[str, Node], rebuilt: dict[str, Node]) -> Iterator[str]:
         """Compare two layers or other objects of one class."""
+        yield from (line for _, line in self._by_argument(place, saved, rebuilt))
+
+    def _by_argument(self, place: str, saved: dict[str, Node], rebuilt: dict[str, Node]) -> Iterator[tuple[str, str]]:
+        """Compare two objects of one class: what differs, each with the name of the argument."""
         one, other = _config(saved), _config(rebuilt)
         for key in dict.fromkeys((*one, *other)):
             # Keras writes every argument down: one that is new has come with another version of it.
             if key == _TRAINABLE:
                 continue
             if (key in one and key in other) or not str(rebuilt.get("class")).startswith("tf_keras."):
-                yield from self._value(f"{place}.{key}", one.get(key, _NOT_GIVEN), other.get(key, _NOT_GIVEN))
+                values = one.get(key, _NOT_GIVEN), other.get(key, _NOT_GIVEN)
+                yield from ((key, line) for line in self._value(f"{place}.{key}", *values))
         if "code" in saved and "code" in rebuilt:
-            yield from self._value(place, {"function": saved["code"]}, {"function": rebuilt["code"]})
+            values = {"function": saved["code"]}, {"function": rebuilt["code"]}
+            yield from (("", line) for line in self._value(place, *values))
 
     def _value(self, place: str, saved: Node, rebuilt: Node) -> Iterator[str]:
         if isinstance(saved, list) and isinstance(rebuilt, list) and len(saved) == len(rebuilt):

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Literal
 
@@ -379,17 +379,20 @@ class RecipeReader:
         if penalties is not None:  # Releases before it was recorded wrote none.
             put_penalties(layers, penalties, self._decoder)
 
-    def put_attributes(self, model: tfk.Model, *, only: Only | None = None) -> list[str]:
+    def put_attributes(
+        self, model: tfk.Model, *, only: Only | None = None, kept: Mapping[int, Collection[str]] | None = None
+    ) -> list[str]:
         """Put back what the objects of the model held, of those that had none of it put back yet.
 
         Args:
             model: The model.
             only: As of `put_attributes` of `attributes`.
+            kept: Likewise.
 
         Returns:
             What was other than recorded, each as a line with both values.
         """
-        changed, absent = put_attributes(model, self._attributes, self._decoder, only=only)
+        changed, absent = put_attributes(model, self._attributes, self._decoder, only=only, kept=kept or {})
         self._attributes = absent if only is None else self._attributes
         self._put_back += changed
         return changed

@@ -8,6 +8,7 @@ import pytest
 import tensorflow_probability as tfp
 import tf_keras as tfk
 
+from keras_probckpt import ProbModelMixin
 from keras_probckpt.errors import VariableMismatchError
 from keras_probckpt.training.variables import find_variables
 from tests.integration.tiny import negative_log_likelihood
@@ -54,6 +55,45 @@ def test_what_the_user_changed_is_kept_and_said(run: pathlib.Path, said: pytest.
     assert int(second.model.optimizer.iterations) == int(first.model.optimizer.iterations) + 3
     assert second.callbacks[0].patience == 2
     assert second.history["loss"][:3] == first.history["loss"]
+
+
+class Tempered(ProbModelMixin, tfk.Model):
+    """A model with a number that its caller gives, and one that a training sets."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.dense = tfk.layers.Dense(1)
+        self.scale = scale
+        self.temperature = 1.0
+
+    def call(self, x: Any) -> Any:
+        """Scale what a layer makes."""
+        return self.dense(x) * self.scale * self.temperature
+
+
+class Cool(tfk.callbacks.Callback):
+    """Sets the temperature."""
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Set it."""
+        self.model.temperature = 0.5
+
+
+def tempered_model(scale: float) -> tfk.Model:
+    """Compile such a model."""
+    model = Tempered(scale)
+    model.compile("sgd", "mse")
+    return model
+
+
+def test_an_argument_that_the_user_changed_is_kept_and_what_the_training_set_is_put_back(run: pathlib.Path) -> None:
+    """Both are attributes of one object: which of them the constructor was told otherwise is recorded."""
+    attempt(run, new_model=lambda: tempered_model(1.0), new_callbacks=lambda: [Cool()])
+
+    with pytest.warns(UserWarning, match=r"model\.scale: saved 1\.0, rebuilt 2\.0"):
+        second = attempt(run, new_model=lambda: tempered_model(2.0), fit={"epochs": 4})
+
+    assert (second.model.scale, second.model.temperature) == (2.0, 0.5)
 
 
 def test_a_rate_that_a_callback_lowered_is_no_change_of_the_users(

@@ -12,11 +12,13 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as tfk
 from tf_keras.src.engine import functional, keras_tensor
+from tf_keras.src.layers.core import tf_op_layer
 
 from keras_probckpt.errors import MalformedRecipeError
 from keras_probckpt.model.members import member
 from keras_probckpt.recipe.codec import TAG, Decoder, Encoder, Kind, Node, field
 from keras_probckpt.recipe.construction import call
+from keras_probckpt.recipe.strangers import require_symbolic
 
 __all__ = ["GRAPH_KINDS", "build_graph", "calls_in_order", "encode_graph", "encode_layers"]
 
@@ -153,6 +155,8 @@ def _make_call(item: Node, outputs: list[list[Any]], decoder: Decoder, where: st
     keywords = _decode_symbolic(item[2], outputs, decoder, where)
     if not isinstance(positional, tuple) or not isinstance(keywords, dict):
         raise MalformedRecipeError(where=where, problem="arguments are a tuple, keyword arguments an object")
+    # Of a value that is no tensor, a layer would ask any member.
+    require_symbolic(positional, keywords, where, first=isinstance(layer, tf_op_layer.InstanceProperty))
     call(layer, positional, keywords, where)
     return _flat_outputs(layer, where)
 

@@ -23,6 +23,7 @@ from keras_probckpt.model.objects import Place
 from keras_probckpt.model.trainable import put_flags, trainable_flags
 from keras_probckpt.recipe.arguments import CallArguments
 from keras_probckpt.recipe.attributes import put_attributes, record_attributes
+from keras_probckpt.recipe.bounds import check_size
 from keras_probckpt.recipe.builder import BuilderCall, recorded_builder
 from keras_probckpt.recipe.calls import Signature, make_calls, note_call, record_calls, recorded_signatures
 from keras_probckpt.recipe.codec import TAG, Decoder, Node, field
@@ -34,7 +35,7 @@ from keras_probckpt.recipe.differences import LayerDifferences, checked_descript
 from keras_probckpt.recipe.functions import pack
 from keras_probckpt.recipe.kinds import ALL_KINDS, new_encoder
 from keras_probckpt.recipe.losses import add_recorded_losses, record_losses
-from keras_probckpt.recipe.probe import output_differences_of, probe_of, trace_call
+from keras_probckpt.recipe.probe import is_affordable_call, output_differences_of, probe_of, trace_call
 from keras_probckpt.recipe.process_settings import (
     checked_settings,
     process_settings,
@@ -194,6 +195,8 @@ class RecipeReader:
         self._put_back: list[str] = []
         self._settings = checked_settings(document.get("settings", {}))  # Likewise.
         self._trust = trust
+        if not trust.trusts_all:
+            check_size(document)
         self._decoder = Decoder(
             ALL_KINDS, arrays=arrays, resolve=trust.resolve, document=document, is_trusted=trust.trusts_all
         )
@@ -389,7 +392,8 @@ class RecipeReader:
         if recorded is not None or outputs:
             trace = trace_call(model)
         differences = [] if trace is None or recorded is None else output_differences(recorded, trace.described)
-        if outputs and not differences:
+        may_run = self.trusts_all or (trace is not None and is_affordable_call(trace))
+        if outputs and not differences and may_run:
             signatures = {} if trace is not None else self.signatures
             probe = probe_of(model, layers, variables, signatures=signatures, trace=trace)
             differences = [] if probe is None else output_differences_of(outputs, probe.outputs(values))

@@ -23,6 +23,7 @@ from tf_keras.src.engine import keras_tensor
 from keras_probckpt.errors import MalformedRecipeError
 from keras_probckpt.model.objects import is_of_library
 from keras_probckpt.model.own_names import argument_names
+from keras_probckpt.recipe.bounds import check_number
 from keras_probckpt.recipe.codec import TAG, Node
 from keras_probckpt.recipe.known import known_names, known_object
 
@@ -224,6 +225,8 @@ def check_argument(cls: Any, name: str, value: Any, where: str) -> None:
     found = next((item for item in _leaves(value) if isinstance(item, kinds)), None)
     if found is not None:
         raise _untrusted(where, f"a {type(found).__name__} is no {name[:80]} here")
+    for item in _leaves(value):
+        check_number(item, where)
     if name == "learning_rate" and not isinstance(value, _RATE):
         raise _untrusted(where, "a learning rate is a number or a schedule")
 

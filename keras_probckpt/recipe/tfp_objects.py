@@ -121,7 +121,8 @@ def _decode_variable(node: dict[str, Node], decoder: Decoder, where: str) -> tf.
 
 
 def _new_variable(*, shape: list[int], dtype: str, **arguments: Any) -> tf.Variable:
-    return tf.Variable(tf.zeros(shape, dtype), **arguments)
+    # By a function: whoever counts what variables take does so before there is any value.
+    return tf.Variable(lambda: tf.zeros(shape, dtype), shape=shape, dtype=dtype, **arguments)
 
 
 def _encode_transformed(value: Any, encoder: Encoder, where: str) -> dict[str, Node]:

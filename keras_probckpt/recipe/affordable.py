@@ -18,6 +18,7 @@ __all__ = ["is_affordable"]
 
 _MOST_NUMBERS = 2**24
 _MOST_OPERATIONS = 10**11
+_INPUTS = ("Placeholder", "ReadVariableOp")  # What was there before, and is counted by itself.
 # Registered by the import.
 _REGISTRY = flops_registry
 _UNBOUNDED = ("While", "RandomGamma", "RandomPoisson", "RandomBinomial", "Call", "If", "Case", "PyFunc", "Map")
@@ -54,6 +55,8 @@ def is_affordable(graph: Any, placeholders: Sequence[Any], shapes: Sequence[Sequ
 def _is_small(graph: Any) -> bool:
     numbers, operations = 0, 0
     for operation in graph.get_operations():
+        if operation.type in _INPUTS:
+            continue
         for output in operation.outputs:
             if output.dtype in (tf.resource, tf.variant):
                 continue

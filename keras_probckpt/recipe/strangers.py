@@ -77,7 +77,8 @@ _NEVER = frozenset((
 
 # Functions of tensors as arguments: activations, losses, links and the like.
 _VALUES_OF = ("tf_keras.activations.", "tf_keras.losses.", "tf_keras.metrics.")
-_METHODS = frozenset({"entropy", "mean", "mode", "sample", "stddev", "variance"})
+_METHODS = frozenset({"entropy", "mean", "mode", "sample", "stddev", "variance", "loc", "scale", "rate"})
+_METHODS |= frozenset({"logits", "probs", "logits_parameter", "probs_parameter", "rate_parameter", "concentration"})
 # fmt: off
 _TENSOR_VALUES = (
     "abs", "argmax", "argmin", "asinh", "atan", "atanh", "ceil", "cos", "cosh", "cumprod", "cumsum", "digamma", "erf",

@@ -89,7 +89,7 @@ def _rebuild_here(reader: CheckpointReader, values: Mapping[str, tf.Tensor]) -> 
     except Exception as error:  # noqa: BLE001 - a user's code may fail in any way
         problem = str(error) if isinstance(error, CheckpointError) else f"{type(error).__name__}: {error}"
         try:
-            restore_in_second_process(path)
+            restore_in_second_process(path, written=reader.info.files)
         except RehearsalError:
             raise RehearsalError(path=str(path), problem=problem) from error
         _logger.info("%s can be restored by a new process, but not in this one: %s", path, problem)
@@ -120,7 +120,7 @@ def _compare_with_second_process(model: tfk.Model, reader: CheckpointReader) -> 
     path = reader.info.path
     with undisturbed(), unchanged_registries():
         here, reason = _outputs_of(model, reader)
-    there = restore_in_second_process(path, wants_outputs=not reason)
+    there = restore_in_second_process(path, written=reader.info.files, wants_outputs=not reason)
     if reason:
         warnings.warn(
             f"{path} can be restored by a new process, but what the model returns was not compared: {reason}.",

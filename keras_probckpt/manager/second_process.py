@@ -9,6 +9,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from keras_probckpt.errors import RehearsalError
 from keras_probckpt.format.tensors import decode_tensors, encode_tensors
 from keras_probckpt.manager.rebuilding import Request, load, recipe_of
 from keras_probckpt.recipe.outputs import fixed_outputs
+from keras_probckpt.records import FileRecord
 from keras_probckpt.storage.catalog import resolve
 from keras_probckpt.storage.contents import CheckpointReader
 from keras_probckpt.storage.filesystem import LocalFileSystem
@@ -46,16 +48,22 @@ class _Question:
     directory: str
     wants_outputs: bool
     module_paths: list[str]
+    written: dict[str, str]
     settings: dict[str, Any]
 
 
 def restore_in_second_process(
-    path: pathlib.Path, *, wants_outputs: bool = False, timeout_seconds: float = _MOST_SECONDS
+    path: pathlib.Path,
+    *,
+    written: Mapping[str, FileRecord] | None = None,
+    wants_outputs: bool = False,
+    timeout_seconds: float = _MOST_SECONDS,
 ) -> Outputs:
     """Restore a checkpoint in a new process, and wait for it.
 
     Args:
         path: The checkpoint's directory.
+        written: What this process itself has written there: those very files are trusted, signed or not.
         wants_outputs: Call the restored model there, as `fixed_outputs` does.
         timeout_seconds: How long to wait at most; then the process is killed.
 
@@ -71,6 +79,7 @@ def restore_in_second_process(
             directory=name,
             wants_outputs=wants_outputs,
             module_paths=sys.path,
+            written={file: record.blake3 for file, record in (written or {}).items()},
             settings=process_settings(),
         )
         problem = _run(question, timeout_seconds)
@@ -111,9 +120,11 @@ def answer() -> None:
     location = resolve(question.path)
     store = CheckpointStore(LocalFileSystem(location.directory), keys=load_keys())
     reader = CheckpointReader(store, store.open(pathlib.Path(question.path).name))
-    recipe = recipe_of(reader, Request())
+    found = {file: record.blake3 for file, record in reader.info.files.items()}
+    request = Request(trusted=True if question.written and question.written == found else None)
+    recipe = recipe_of(reader, request)
     with recipe.policy(), seeded_if_needed():
-        model = load(reader, Request())
+        model = load(reader, request)
         outputs = fixed_outputs(find_layers(model), recipe.signatures) if question.wants_outputs else {}
     if question.wants_outputs:
         content = b"".join(bytes(part) for part in encode_tensors(outputs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import pathlib
 import random
@@ -26,11 +27,13 @@ JUNK: list[Any] = [None, True, -1, 10**12, 2**63 - 1, 1.5, "x", [], {}, [1, 2], 
 JUNK += [{"$": "float", "value": "nan"}, {"$": "nope"}, {"$": "tuple", "items": [1, 2, 3]}]
 
 
-def train(directory: pathlib.Path, *, epochs: int, resume: Any = True) -> None:
+def train(directory: pathlib.Path, *, epochs: int, resume: Any = True, log: pathlib.Path | None = None) -> None:
     """Train a tiny model, with callbacks that keep a state; saves within an epoch too."""
     model = tfk.Sequential([tfk.layers.Dense(1, input_shape=(2,))])
     model.compile("sgd", "mse")
     known = [tfk.callbacks.EarlyStopping("loss", patience=9), tfk.callbacks.ReduceLROnPlateau("loss")]
+    if log is not None:
+        known.append(tfk.callbacks.CSVLogger(log, append=True))
     saving = ProbCheckpoint(directory, "loss", save_freq=3, resume=resume, rehearse=False)
     x = np.ones((8, 2), np.float32)
     with warnings.catch_warnings():
@@ -98,8 +101,6 @@ def test_a_number_from_which_nothing_could_be_counted_is_refused(
     tmp_path: pathlib.Path, stranger: Any, name: str
 ) -> None:
     """Every later save would fail."""
-    import dataclasses
-
     info, files = stranger
     huge = dataclasses.replace(info, **{name: 2**63 - 1})
 
@@ -113,3 +114,17 @@ def _refused(place: pathlib.Path, info: CheckpointInfo, files: dict[str, bytes])
     store = CheckpointStore(LocalFileSystem(source), keys=KeyRing())
     store.commit(info.name, manifest=info, files={name: [data] for name, data in files.items()})
     train(place / "mine", epochs=3, resume=source)
+
+
+def test_no_rows_of_the_readers_log_go_for_a_strangers_training(tmp_path: pathlib.Path, stranger: Any) -> None:
+    """They are not of those epochs: nobody but the reader wrote them."""
+    info, files = stranger
+    source, log = tmp_path / "source", tmp_path / "log.csv"
+    source.mkdir()
+    store = CheckpointStore(LocalFileSystem(source), keys=KeyRing())
+    store.commit(info.name, manifest=info, files={name: [data] for name, data in files.items()})
+    log.write_text("epoch,loss\n0,1.0\n1,0.5\n2,0.25\n3,0.125\n")
+
+    train(tmp_path / "mine", epochs=3, resume=source, log=log)
+
+    assert log.read_text().startswith("epoch,loss\n0,1.0\n1,0.5\n2,0.25\n3,0.125\n")

@@ -129,7 +129,7 @@ def check_loops(layer: tfk.layers.Layer, given: Any, where: str) -> None:
 def _turns(layer: tfk.layers.Layer) -> int:
     if isinstance(layer, _LOOPS):
         size = getattr(layer, "size", 1)
-        return max((size,) if isinstance(size, int) else tuple(size))
+        return int(max((size,) if isinstance(size, int) else tuple(size)))
     if isinstance(layer, tfk.layers.RNN):
         return int(bool(layer.unroll))
     is_split = isinstance(layer, tf_op_layer.TFOpLambda) and getattr(layer.function, "__name__", "") in _SPLITS

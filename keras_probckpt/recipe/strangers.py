@@ -108,11 +108,11 @@ _FUNCTIONS = frozenset(
 # Where an argument is a function, an object or a number of Keras's, and never a layer, which it would call.
 _CALLED_EAGERLY = ("_initializer", "_regularizer", "_constraint", "initializer", "regularizer", "constraint")
 _OF_TRAINING = (tfk.metrics.Metric, tfk.losses.Loss, tfk.optimizers.Optimizer, tfk.optimizers.legacy.Optimizer)
-_RATE = (int, float, np.generic, np.ndarray, tf.Tensor, tf.Variable, tfk.optimizers.schedules.LearningRateSchedule)
-_RATE += (types.NoneType,)
+_RATE: tuple[type, ...] = (int, float, np.generic, np.ndarray, tf.Tensor, tf.Variable, types.NoneType)
+_RATE += (tfk.optimizers.schedules.LearningRateSchedule,)
 _SIGNATURE = (tf.TensorSpec, tf.TensorShape, bool, int, float, types.NoneType)
+# Of two, `(1, n)` and `(n, 1)`, a few kilobytes make gigabytes.
 _ARRAYS = (np.ndarray, tf.Tensor, tf.Variable)
-"""Beyond these, `(1, n)` and `(n, 1)` of a few kilobytes make gigabytes."""
 
 _MADE_BY_FILE = (
     tfk.layers.Layer,

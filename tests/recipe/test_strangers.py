@@ -220,7 +220,6 @@ class Users(tfk.layers.Layer):
         (tfk.activations.relu, "rate", False),
         (tfp.distributions.FULLY_REPARAMETERIZED, "_rep_type", False),
     ],
-    ids=str,
 )
 def test_a_stranger_puts_numbers_into_objects_that_the_file_made(item: Any, name: str, *, may: bool) -> None:
     """Not text, which may be a path or choose what is done, nor into functions and containers, which others share."""

@@ -208,7 +208,6 @@ def test_a_state_that_a_callback_cannot_take_is_an_error_of_ours() -> None:
         ("best_weights", [1.0]),
         ("best_weights", [np.zeros((3, 3))]),
     ],
-    ids=str,
 )
 def test_what_a_stock_callback_cannot_go_on_with_is_not_put_back(name: str, value: Any) -> None:
     """It would fail in the middle of the training, or at its end."""

@@ -115,7 +115,9 @@ PLACES = [
 ]
 
 
-@pytest.mark.parametrize(("place", "value"), PLACES, ids=str)
+@pytest.mark.parametrize(
+    ("place", "value"), PLACES, ids=[f"{'.'.join(place)} {number}" for number, (place, _) in enumerate(PLACES)]
+)
 def test_another_value_in_any_place_is_refused_by_its_place(place: tuple[str, ...], value: Any) -> None:
     """No error of Python's comes of it later, and nothing goes to native code that would believe it."""
     changed: Any = copy.deepcopy(TRAINING)

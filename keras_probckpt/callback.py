@@ -341,9 +341,12 @@ class ProbCheckpoint(tfk.callbacks.ModelCheckpoint):  # type: ignore[misc] # tf_
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Put back what `get_state` returned."""
-        self._progress = Progress(**state["progress"])
-        self._saved_at_seconds = time.monotonic() - state["seconds_since_save"]
-        self._seen_logs = set(state["seen_logs"])
+        progress, seconds, names = (state[key] for key in ("progress", "seconds_since_save", "seen_logs"))
+        if not all(type(value) is int for value in progress.values()) or not all(type(name) is str for name in names):
+            raise ValueError(f"no state of a ProbCheckpoint: {state!r:.200}")
+        self._progress = Progress(**progress)
+        self._saved_at_seconds = time.monotonic() - seconds
+        self._seen_logs = set(names)
         score = self.best_model_score
         if score is not None:
             self.best = score

@@ -186,7 +186,7 @@ def restore_checkpoint(  # noqa: PLR0913 - each is a way a restore may need help
     store = _store(location)
     info = store.open(location.name)
     if is_renamed(info):
-        _logger.info("%s was saved as %r: it is a copy, or was renamed.", info.path, info.saved_name)
+        _logger.warning("%s was saved as %r: it is a copy, or was renamed.", info.path, info.saved_name)
     return _restore(store, info, request)
 
 

@@ -12,8 +12,10 @@ from collections.abc import Collection
 from typing import Any
 
 __all__ = [
+    "LIMIT_CONTAINERS",
     "LIMIT_DEPTH",
     "LIMIT_INTEGER_DIGITS",
+    "LIMIT_VALUES",
     "StrictJsonError",
     "dumps",
     "loads",
@@ -23,10 +25,14 @@ __all__ = [
 ]
 
 LIMIT_DEPTH = 200
+# Python keeps an empty list, two bytes of JSON, in 64; a string of two letters in 51.
+LIMIT_CONTAINERS = 2**20
+LIMIT_VALUES = 2**22
 LIMIT_INTEGER_DIGITS = 400
 
 _FIRST_TOO_LONG_INTEGER = 10**LIMIT_INTEGER_DIGITS
 _NOT_BRACKETS = bytes(code for code in range(256) if code not in b"[]{}")
+_STRINGS = re.compile(rb'"[^"]*"')
 _SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _PREVIEW = reprlib.Repr()
 _PREVIEW.maxstring = 200
@@ -61,17 +67,19 @@ def dumps(value: Any, *, indent: int | None = None) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def loads(data: bytes, *, where: str, limit_bytes: int) -> Any:
+def loads(data: bytes, *, where: str, limit_bytes: int, limit_containers: int = LIMIT_CONTAINERS) -> Any:
     """Read UTF-8 JSON and refuse whatever is ambiguous or built to exhaust the reader.
 
     Args:
         data: The whole document.
         where: What the document is called in errors, as the subject of a sentence: `"the recipe"`.
         limit_bytes: Longest document to look into.
+        limit_containers: Most arrays and objects to read.
 
     Raises:
         StrictJsonError: If the document is longer than `limit_bytes`, is not UTF-8 or not JSON, repeats a key, holds a
-            number that is not finite or an integer of more than 400 digits, or is nested deeper than 200.
+            number that is not finite or an integer of more than 400 digits, is nested deeper than 200, or has more
+            values than are read.
 
     Source: RFC 8259, of which this accepts a subset.
 
@@ -83,7 +91,7 @@ def loads(data: bytes, *, where: str, limit_bytes: int) -> Any:
         raise StrictJsonError(f"{where} has {len(data)} bytes, more than the {limit_bytes} that are read")
     try:
         text = data.decode("utf-8")
-        _require_shallow(data)
+        _require_few(data, limit_containers=limit_containers)
         return _decode(text)
     except UnicodeDecodeError as error:
         problem = f"is not UTF-8: {error.reason} at byte {error.start}"
@@ -134,10 +142,12 @@ def number_from_json(value: object) -> float:
 
 
 def _require_writable(value: object) -> None:
+    containers = values = 0
     pending = [(value, 0)]
     while pending:
         part, depth = pending.pop()
         if isinstance(part, (dict, list, tuple)):
+            containers, values = containers + 1, values + len(part)
             if depth == LIMIT_DEPTH:
                 raise StrictJsonError(
                     f"the value is nested deeper than {LIMIT_DEPTH} or contains itself, and would not be read back"
@@ -149,6 +159,8 @@ def _require_writable(value: object) -> None:
                     pending.extend((child, depth + 1) for child in children)
         else:
             _require_writable_leaf(part)
+    if containers > LIMIT_CONTAINERS or values > LIMIT_VALUES:
+        raise StrictJsonError(f"the value holds {containers} arrays and objects and {values} values, too many to read")
 
 
 def _are_writable_leaves(parts: Collection[Any]) -> bool:
@@ -181,10 +193,17 @@ def _require_writable_leaf(leaf: object) -> None:
         raise StrictJsonError(f"JSON has no form for {preview(leaf)}, a {type(leaf).__name__}")
 
 
-def _require_shallow(data: bytes) -> None:
+def _require_few(data: bytes, *, limit_containers: int) -> None:
+    """Refuse what is nested deeply or takes many times its bytes in memory, before any of it is decoded."""
     # Escaped backslashes go first: in "\\" the second quote closes the string, in "\"" it does not.
     unescaped = data.replace(b"\\\\", b"").replace(b'\\"', b"")
-    brackets = b"".join(unescaped.split(b'"')[::2]).translate(None, _NOT_BRACKETS)
+    outside = _STRINGS.sub(b"", unescaped)
+    containers, values = outside.count(b"[") + outside.count(b"{"), outside.count(b",") + 1
+    if containers > limit_containers:
+        raise StrictJsonError(f"holds {containers} arrays and objects, more than the {limit_containers} that are read")
+    if values > LIMIT_VALUES:
+        raise StrictJsonError(f"holds {values} values, more than the {LIMIT_VALUES} that are read")
+    brackets = outside.translate(None, _NOT_BRACKETS)
     depths = itertools.accumulate(1 if bracket in b"[{" else -1 for bracket in brackets)
     if max(depths, default=0) > LIMIT_DEPTH:
         raise StrictJsonError(f"is nested deeper than {LIMIT_DEPTH}")

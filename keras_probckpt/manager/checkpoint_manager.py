@@ -304,7 +304,7 @@ class CheckpointManager:
         if not self._save_on_background:
             self._surface_failures()
         if trial is not None:
-            trial(functools.partial(self._written_path, name, step))
+            trial(functools.partial(self._written, name, step))
         return True
 
     def rehearse(self) -> None:
@@ -318,11 +318,11 @@ class CheckpointManager:
         manifest = self._labels.manifest_of(Candidate(step=0, epoch=None, batch=None, logs={}))
         self._rehearsal.try_unsaved(taken, manifest, path=self.directory)
 
-    def _written_path(self, name: str, step: int) -> pathlib.Path | None:
+    def _written(self, name: str, step: int) -> CheckpointInfo | None:
         self.wait_until_finished()
         latest = self.latest
         # One that failed was warned of; one that no rule wants is gone again.
-        return latest.path if latest is not None and (latest.name, latest.step) == (name, step) else None
+        return latest if latest is not None and (latest.name, latest.step) == (name, step) else None
 
     def call_on_failure(self, function: Callable[[], None] | None) -> None:
         """Have a function, or none, called as soon as a save has failed, by the thread that it failed in."""

@@ -122,7 +122,7 @@ class FitResume:
         self._manager.put_back(self._point, skip_optimizer_mismatch=is_other_optimizer)
         for variable, rate in rates:
             variable.assign(rate)
-        self._is_same_data = not changed.keys() & _DATA_SETTINGS
+        self._is_same_data = not changed.keys() & _DATA_SETTINGS and self._is_within(fit)
         self._say_what_changed(changed)
         absent, ignored = self._put_back_callbacks(fit)
         if absent:
@@ -133,13 +133,26 @@ class FitResume:
         self._model._train_counter.assign(self._saved["counter"])
         self._point.put_back_randomness(self._model, seed=self._seed)
 
+    def _is_within(self, fit: FitCall) -> bool:
+        """Whether the place in the data is one that this fit has: a stranger may name any, and it is read up to."""
+        data, steps = self._saved["data"], fit.data_handler.inferred_steps
+        if self._point.info.signature == "own":
+            return True
+        is_within = steps is not None and data["epochs"] <= fit.epochs and data["batches"] <= fit.epochs * steps
+        if not is_within:
+            _logger.warning(
+                "%s is not signed with a key of yours: its place in the data is not used.", self._point.info.path
+            )
+        return bool(is_within)
+
     def _place(self, fit: FitCall, first: int) -> tuple[int, int]:
         info = self._point.info
         done = (info.epoch or 0) - (0 if info.batch is None else 1)
         if done < first:
             self._is_same_data = False
             return first, 0
-        drop_repeated_rows(fit.callbacks, first_epoch=done)
+        if self._point.info.signature == "own":  # What others did is not in the reader's files.
+            drop_repeated_rows(fit.callbacks, first_epoch=done)
         if done >= fit.epochs:
             _logger.warning("Training was complete: %d of %d epochs were done (%s).", done, fit.epochs, info.path)
             return done, 0

@@ -25,7 +25,7 @@ from keras_probckpt.manager.rebuilding import Request, needs, place, rebuild, re
 from keras_probckpt.manager.second_process import restore_in_second_process
 from keras_probckpt.recipe.document import Recipe
 from keras_probckpt.recipe.registry import unchanged_registries
-from keras_probckpt.records import Manifest
+from keras_probckpt.records import CheckpointInfo, Manifest
 from keras_probckpt.storage.contents import UnwrittenCheckpoint, encode_contents
 from keras_probckpt.storage.filesystem import LocalFileSystem
 from keras_probckpt.storage.listing import as_info
@@ -36,7 +36,7 @@ from keras_probckpt.training.undisturbed import undisturbed
 
 __all__ = ["Rehearsal", "Trial"]
 
-Trial = Callable[[Callable[[], pathlib.Path | None]], None]
+Trial = Callable[[Callable[[], CheckpointInfo | None]], None]
 
 _logger = logging.getLogger("keras_probckpt")
 
@@ -69,7 +69,7 @@ class Rehearsal:
             path: Its directory.
 
         Returns:
-            The trial, to be called with what waits until the checkpoint is written and gives its directory, or None
+            The trial, to be called with what waits until the checkpoint is written and gives its info, or None
             where it came to nothing or is gone again. It raises RehearsalError if it cannot be restored.
         """
         if self._rehearse is False or taken.model.recipe.structure == self._rehearsed:
@@ -87,23 +87,23 @@ class Rehearsal:
         if trial is not None:
             with tempfile.TemporaryDirectory(prefix="keras-probckpt-") as place:
                 store = CheckpointStore(LocalFileSystem(pathlib.Path(place)), keys=KeyRing())
-                trial(lambda: store.commit("trial", manifest=manifest, files=encode_contents(taken.contents())).path)
+                trial(lambda: store.commit("trial", manifest=manifest, files=encode_contents(taken.contents())))
 
     def _try_out(
         self,
         checkpoint: UnwrittenCheckpoint,
         recipe: Recipe,
         values: Mapping[str, tf.Tensor],
-        written: Callable[[], pathlib.Path | None],
+        written: Callable[[], CheckpointInfo | None],
     ) -> None:
         self._rehearsed = recipe.structure
         problem = None if self._rehearse else _problem_here(checkpoint, values)
         if self._rehearse or problem is not None:
-            path = written()
-            if path is None:
+            info = written()
+            if info is None:
                 self._rehearsed = None  # The next one is tried.
                 return
-            _restore_elsewhere(path, problem, shown_as=checkpoint.info.path)
+            _restore_elsewhere(info, problem, shown_as=checkpoint.info.path)
         shown_path, reason = checkpoint.info.path, recipe.document["compile"].get("reason")
         if self._rehearse and not recipe_of(checkpoint, Request(trusted=True)).has_outputs:
             warnings.warn(
@@ -125,10 +125,10 @@ def _problem_here(checkpoint: UnwrittenCheckpoint, values: Mapping[str, tf.Tenso
     return None
 
 
-def _restore_elsewhere(path: pathlib.Path, problem: Exception | None, *, shown_as: pathlib.Path) -> None:
+def _restore_elsewhere(info: CheckpointInfo, problem: Exception | None, *, shown_as: pathlib.Path) -> None:
     """Restore a checkpoint in a new process; its failure is shown as that of this one, where that failed too."""
     try:
-        restore_in_second_process(path)
+        restore_in_second_process(info)
     except RehearsalError as error:
         if problem is None:
             raise

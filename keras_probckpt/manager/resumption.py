@@ -15,12 +15,14 @@ from keras_probckpt.errors import CheckpointNotFoundError, MalformedRecipeError,
 from keras_probckpt.policy.resume_point import has_finite_loss, plan_resume_points
 from keras_probckpt.recipe.data import decode_data
 from keras_probckpt.records import CheckpointInfo
+from keras_probckpt.shown import shown
 from keras_probckpt.storage.catalog import resolve
 from keras_probckpt.storage.contents import CheckpointReader
 from keras_probckpt.storage.filesystem import LocalFileSystem
 from keras_probckpt.storage.keys import load_keys
 from keras_probckpt.storage.listing import Listing
 from keras_probckpt.storage.store import CheckpointStore
+from keras_probckpt.training.checked_state import check_training
 from keras_probckpt.training.randomness import (
     begin_anew,
     global_seed,
@@ -33,6 +35,8 @@ from keras_probckpt.training.versions import library_versions
 __all__ = ["ResumePoint", "find_resume_point", "find_source", "log_other_versions", "resumable_checkpoints"]
 
 _logger = logging.getLogger("keras_probckpt")
+
+_FIRST_WITHOUT_ROOM = 2**62
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -144,6 +148,7 @@ def find_resume_point(store: CheckpointStore, infos: Sequence[CheckpointInfo], *
     """
     for info in plan_resume_points([info for info in infos if not info.is_weights_only]):
         reader = CheckpointReader(store, info)
+        _require_room(info)
         training = _read_training(reader)
         if is_exact and not training.get("is_exact"):
             _logger.warning("reproducible=True passes over %s, which was not saved at a planned moment.", info.path)
@@ -158,11 +163,21 @@ def find_resume_point(store: CheckpointStore, infos: Sequence[CheckpointInfo], *
     return None
 
 
+def _require_room(info: CheckpointInfo) -> None:
+    """Refuse numbers so large that what is counted from there could not be saved."""
+    for name, number in (("step", info.step), ("epoch", info.epoch or 0), ("batch", info.batch or 0)):
+        if number >= _FIRST_WITHOUT_ROOM:
+            problem = f"no training goes on from {name} {number}: nothing that it counts could be saved"
+            raise MalformedRecipeError(where=f"manifest[{name!r}] of {shown(info.path)}", problem=problem)
+
+
 def _read_training(reader: CheckpointReader) -> dict[str, Any]:
     nodes = reader.read_training()
     if not isinstance(nodes, dict):
         raise MalformedRecipeError(where="training", problem=f"it is a {type(nodes).__name__}, not an object")
-    return decode_data(nodes, reader.read_training_arrays(), where="training")
+    training = decode_data(nodes, reader.read_training_arrays(), where="training")
+    check_training(training)
+    return training
 
 
 def log_other_versions(info: CheckpointInfo) -> None:

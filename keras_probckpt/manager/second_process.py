@@ -13,6 +13,7 @@ from typing import Any
 
 from keras_probckpt.errors import RehearsalError
 from keras_probckpt.manager.rebuilding import Request, load, recipe_of
+from keras_probckpt.records import CheckpointInfo
 from keras_probckpt.storage.catalog import resolve
 from keras_probckpt.storage.contents import CheckpointReader
 from keras_probckpt.storage.filesystem import LocalFileSystem
@@ -38,26 +39,28 @@ class _Question:
     """What the new process is told: on its command line, as JSON."""
 
     path: str
+    written: dict[str, str]
     settings: dict[str, Any]
 
 
-def restore_in_second_process(path: pathlib.Path, *, timeout_seconds: float = _MOST_SECONDS) -> None:
+def restore_in_second_process(info: CheckpointInfo, *, timeout_seconds: float = _MOST_SECONDS) -> None:
     """Restore a checkpoint in a new process, and wait for it. What the model returns there is compared as always.
 
     Args:
-        path: The checkpoint's directory.
+        info: The checkpoint, which this process has written: those very files are trusted there, signed or not.
         timeout_seconds: How long to wait at most; then the process is killed.
 
     Raises:
         RehearsalError: If the process failed. Shows the end of what it said.
     """
-    question = _Question(path=str(path), settings=process_settings())
+    path, written = str(info.path), {name: record.blake3 for name, record in info.files.items()}
+    question = _Question(path=path, written=written, settings=process_settings())
     with tempfile.TemporaryDirectory(prefix="keras-probckpt-") as name:
         log = pathlib.Path(name) / "log.txt"
         problem = _run(question, log, timeout_seconds)
         if problem:
             said = log.read_text(encoding="utf-8", errors="replace")
-            raise RehearsalError(path=str(path), problem=f"{problem}:\n{said[-_LAST_CHARACTERS:].strip()}")
+            raise RehearsalError(path=path, problem=f"{problem}:\n{said[-_LAST_CHARACTERS:].strip()}")
 
 
 def _run(question: _Question, log: pathlib.Path, timeout_seconds: float) -> str:
@@ -90,6 +93,7 @@ def answer() -> None:
     location = resolve(question.path)
     store = CheckpointStore(LocalFileSystem(location.directory), keys=load_keys())
     reader = CheckpointReader(store, store.open(pathlib.Path(question.path).name))
-    request = Request(trusted=True)  # The training has just written it; without a home directory it is not signed.
+    found = {name: record.blake3 for name, record in reader.info.files.items()}
+    request = Request(trusted=True if question.written == found else None)
     with recipe_of(reader, request).policy(), seeded_if_needed():
         load(reader, request)

@@ -35,6 +35,7 @@ from keras_probckpt.model.objects import Place, children_of, is_atom, is_tracked
 from keras_probckpt.model.tables import TableContents
 from keras_probckpt.recipe.code_uses import label_of
 from keras_probckpt.recipe.codec import Decoder, Encoder, Node, field
+from keras_probckpt.recipe.strangers import may_put
 
 __all__ = ["Only", "encode_attached", "put_attached", "put_attributes", "record_attributes"]
 
@@ -206,7 +207,7 @@ def _put_entry(item: Any, entry: dict[str, Node], decoder: Decoder, where: str, 
     changed = []
     for name, form, node in (*values, *attached):
         found = present.get(name)
-        if not decoder.is_trusted and not _is_harmless(form, node, found):
+        if not decoder.is_trusted and not (_is_harmless(form, node, found) and may_put(item, name, found)):
             continue
         value = _value(form, node, decoder, f"{where}.{name}")
         lines = _lines(_place_of(item, entry["path"]), name, value, found)

@@ -18,6 +18,7 @@ from keras_probckpt.model.unchanged import set_losses
 from keras_probckpt.recipe.codec import Decoder, Encoder, Node, field
 from keras_probckpt.recipe.construction import call
 from keras_probckpt.recipe.known import known_name
+from keras_probckpt.recipe.strangers import check_signature
 
 __all__ = [
     "Signature",
@@ -126,13 +127,19 @@ def recorded_signatures(recorded: list[Node], decoder: Decoder) -> dict[str, Sig
 
 def _signature(node: dict[str, Node], decoder: Decoder, where: str) -> Signature:
     args = decoder.decode(field(node, "args", list, where), where)
-    return args, decoder.decode_mapping(field(node, "kwargs", dict, where), where)
+    kwargs = decoder.decode_mapping(field(node, "kwargs", dict, where), where)
+    if not decoder.is_trusted:
+        check_signature([args, kwargs], where)
+    return args, kwargs
 
 
 def _make_call(layer: tfk.layers.Layer, node: dict[str, Node], decoder: Decoder, where: str) -> None:
     if "input_shape" in node:
+        shape = decoder.decode(node["input_shape"], where)
+        if not decoder.is_trusted:
+            check_signature([shape], where)
         with _FuncGraph("build").as_default():
-            call(layer.build, [decoder.decode(node["input_shape"], where)], {}, where)
+            call(layer.build, [shape], {}, where)
         return
     call(symbolic_call, [layer, *_signature(node, decoder, where)], {}, where)
     _forget_losses(layer)

@@ -253,6 +253,7 @@ class Decoder:
         self._definitions = dict(definitions(document))
         self._values: dict[int, Any] = {}
         self._open: set[int] = set()
+        self._claimed: dict[str, int] = {}
         self._deferred: dict[int, Deferred] = {}
 
     def decode(self, node: Node, where: str) -> Any:
@@ -282,6 +283,15 @@ class Decoder:
         if type(node.get("id")) is int:
             return self._shared(node["id"], where)
         return self._decode_tagged(node, where)
+
+    def array(self, node: dict[str, Node], where: str) -> np.ndarray[Any, Any]:
+        """Return the array that a node refers to. Each has one node: many that refer to one would be many copies."""
+        name = field(node, "tensor", str, where)
+        if name not in self.arrays:
+            raise MalformedRecipeError(where=where, problem=f"recipe.safetensors has no tensor {name!r:.80}")
+        if self._claimed.setdefault(name, id(node)) != id(node) and not self.is_trusted:
+            raise MalformedRecipeError(where=where, problem=f"the tensor {name!r:.80} belongs to another node")
+        return self.arrays[name]
 
     def announce(self, node: dict[str, Node], value: Any) -> None:
         """Let a value stand for a node before all of the node is read: what is in it may lead back to it."""

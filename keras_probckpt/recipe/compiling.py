@@ -15,6 +15,7 @@ from keras_probckpt.errors import MalformedRecipeError, UnrecordableError
 from keras_probckpt.recipe.arguments import CallArguments, bound_arguments
 from keras_probckpt.recipe.codec import Decoder, Encoder, Node, field
 from keras_probckpt.recipe.construction import call
+from keras_probckpt.recipe.strangers import check_arguments
 
 __all__ = ["RecordedCompile", "compile_arguments", "compile_as_recorded", "record_compile"]
 
@@ -147,6 +148,8 @@ def compile_as_recorded(model: tfk.Model, recorded: dict[str, Node], decoder: De
             else []
         )
         arguments = decoder.decode_mapping(field(recorded, "arguments", dict, "compile"), "compile")
+        if not decoder.is_trusted:
+            check_arguments(tfk.Model.compile, positional, arguments, "compile", is_latent=False)
         call(model.compile, positional, arguments, "compile")
         if "iterations" in recorded:
             _share_iterations(model, recorded["iterations"], decoder)

@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from keras_probckpt.errors import CheckpointError, MalformedRecipeError
-from keras_probckpt.recipe.codec import Decoder, Encoder, Node, field
+from keras_probckpt.recipe.codec import TAG, Decoder, Encoder, Node, field
+from keras_probckpt.recipe.named import decode_callee
+from keras_probckpt.recipe.strangers import check_arguments
 
 __all__ = ["accepted_arguments", "call", "decode_call", "decode_keywords_call", "encode_call"]
 
@@ -41,13 +43,17 @@ def encode_call(
 
 def decode_call(node: dict[str, Node], decoder: Decoder, where: str) -> tuple[Any, list[Any], dict[str, Any]]:
     """Read what `encode_call` wrote: what to call, positional arguments, keyword arguments."""
-    function = decoder.decode(field(node, "class", dict, where), f"{where}.class")
+    is_latent = node.get(TAG) == "partial"  # Called later, by whom nobody knows.
+    written = field(node, "class", dict, where)
+    function = decode_callee(written, decoder, f"{where}.class", use="value" if is_latent else "made")
     if not callable(function):
         raise MalformedRecipeError(where=where, problem=f"a {type(function).__name__} cannot be called")
     positional = decoder.decode(field(node, "positional", list, where), where) if "positional" in node else []
     arguments = {
         key: decoder.decode(value, f"{where}.{key}") for key, value in field(node, "arguments", dict, where).items()
     }
+    if not decoder.is_trusted and written.get(TAG) == "known":
+        check_arguments(function, positional, arguments, where, is_latent=is_latent)
     return function, positional, arguments
 
 

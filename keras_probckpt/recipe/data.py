@@ -10,16 +10,17 @@ import numpy as np
 
 from keras_probckpt.errors import MalformedRecipeError
 from keras_probckpt.recipe.codec import WORDS, Decoder, Encoder, Node
-from keras_probckpt.recipe.plain import PLAIN_KINDS, decode_items
+from keras_probckpt.recipe.plain import PLAIN_KINDS, decode_items, decode_range
 from keras_probckpt.recipe.standard import STANDARD_KINDS
 from keras_probckpt.recipe.values import VALUE_KINDS
 
 __all__ = ["copy_data", "decode_data", "encode_data"]
 
+_FREELY = {"dict": decode_items, "range": decode_range}
 # Without the kinds for classes and functions, what would need one is an error on both sides.
 _DATA_KINDS = tuple(
     # Nobody hands what is read here to Keras: a callback may keep a configuration of Keras's.
-    dataclasses.replace(kind, decode=decode_items) if kind.tag == "dict" else kind
+    dataclasses.replace(kind, decode=_FREELY[kind.tag]) if kind.tag in _FREELY else kind
     for kind in (*VALUE_KINDS, *PLAIN_KINDS, *STANDARD_KINDS)
 )
 

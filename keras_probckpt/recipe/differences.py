@@ -19,6 +19,7 @@ _LIBRARIES = ("tf_keras.", "tfp.", "tf.", "tensorflow_probability.", "tensorflow
 _CONTAINERS = {"tf_keras.Sequential", "tf_keras.Functional"}  # They are no more than their layers.
 _LIMIT_TEXT = 160
 _LIMIT_LINES = 40
+_MOST_LINES_COMPARED = 1000
 # Which layers are trained is recorded by itself, and put back.
 _TRAINABLE = "trainable"
 _NOT_GIVEN = object()
@@ -258,9 +259,9 @@ def _config(described: dict[str, Node]) -> dict[str, Node]:
 
 def _changed_code(name: str, places: Sequence[str], saved: str, rebuilt: str) -> str:
     more = f" and {len(places) - 1} more" if len(places) > 1 else ""
-    lines = list(
-        difflib.unified_diff(saved.splitlines(), rebuilt.splitlines(), "saved", "rebuilt", n=_LIMIT_LINES, lineterm="")
-    )
+    # The time that a comparison takes grows with the square of the lines.
+    before, after = (text.splitlines()[:_MOST_LINES_COMPARED] for text in (saved, rebuilt))
+    lines = list(difflib.unified_diff(before, after, "saved", "rebuilt", n=_LIMIT_LINES, lineterm=""))
     shown = [line for line in lines if not line.startswith("@@")]
     cut = ["..."] if len(shown) > _LIMIT_LINES else []
     text = textwrap.indent("\n".join([*shown[:_LIMIT_LINES], *cut]), "      ")

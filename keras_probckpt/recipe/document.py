@@ -23,6 +23,7 @@ from keras_probckpt.model.objects import Place
 from keras_probckpt.model.trainable import put_flags, trainable_flags
 from keras_probckpt.recipe.arguments import CallArguments
 from keras_probckpt.recipe.attributes import Only, put_attributes, record_attributes
+from keras_probckpt.recipe.bounds import check_size
 from keras_probckpt.recipe.builder import BuilderCall, recorded_builder
 from keras_probckpt.recipe.calls import Signature, make_calls, note_call, record_calls, recorded_signatures
 from keras_probckpt.recipe.codec import TAG, Decoder, Node, field
@@ -35,7 +36,7 @@ from keras_probckpt.recipe.functions import pack
 from keras_probckpt.recipe.kinds import ALL_KINDS, new_encoder
 from keras_probckpt.recipe.losses import add_recorded_losses, record_losses
 from keras_probckpt.recipe.penalties import put_penalties, record_penalties
-from keras_probckpt.recipe.probe import output_differences_of, probe_of, trace_call
+from keras_probckpt.recipe.probe import is_affordable_call, output_differences_of, probe_of, trace_call
 from keras_probckpt.recipe.process_settings import (
     checked_settings,
     process_settings,
@@ -201,6 +202,8 @@ class RecipeReader:
         self._spares = field(document, "spares", list, "recipe") if "spares" in document else []
         self._settings = checked_settings(document.get("settings", {}))  # Likewise.
         self._trust = trust
+        if not trust.trusts_all:
+            check_size(document)
         self._takes_spares = False
         self._begin()
 
@@ -430,7 +433,8 @@ class RecipeReader:
         if recorded is not None or outputs:
             trace = trace_call(model)
         differences = [] if trace is None or recorded is None else output_differences(recorded, trace.described)
-        if outputs and not differences:
+        may_run = self.trusts_all or (trace is not None and is_affordable_call(trace))
+        if outputs and not differences and may_run:
             signatures = {} if trace is not None else self.signatures
             probe = probe_of(model, layers, variables, signatures=signatures, trace=trace)
             differences = [] if probe is None else output_differences_of(outputs, probe.outputs(values))

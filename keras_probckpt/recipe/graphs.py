@@ -12,11 +12,14 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as tfk
 from tf_keras.src.engine import functional, keras_tensor
+from tf_keras.src.layers.core import tf_op_layer
 
 from keras_probckpt.errors import MalformedRecipeError
 from keras_probckpt.model.members import member
+from keras_probckpt.recipe.bounds import check_loops
 from keras_probckpt.recipe.codec import TAG, Decoder, Encoder, Kind, Node, field
 from keras_probckpt.recipe.construction import call
+from keras_probckpt.recipe.strangers import require_symbolic
 
 __all__ = ["GRAPH_KINDS", "build_graph", "calls_in_order", "encode_graph", "encode_layers"]
 
@@ -42,7 +45,13 @@ def _decode_sequential(node: dict[str, Node], decoder: Decoder, where: str) -> t
     model = tfk.Sequential.__new__(tfk.Sequential)
     decoder.announce(node, model)
     layers = decoder.decode(field(node, "layers", list, where), f"{where}.layers")
-    call(tfk.Sequential.__init__, [model, layers], {"name": field(node, "name", str, where)}, where)
+    name = field(node, "name", str, where)
+    call(tfk.Sequential.__init__, [model, layers if decoder.is_trusted else []], {"name": name}, where)
+    if not decoder.is_trusted:
+        for index, layer in enumerate(layers):
+            if isinstance(layer, tfk.layers.Layer):
+                check_loops(layer, model.outputs, f"{where}.layers[{index}]")
+            call(model.add, [layer], {}, where)
     return model
 
 
@@ -153,6 +162,10 @@ def _make_call(item: Node, outputs: list[list[Any]], decoder: Decoder, where: st
     keywords = _decode_symbolic(item[2], outputs, decoder, where)
     if not isinstance(positional, tuple) or not isinstance(keywords, dict):
         raise MalformedRecipeError(where=where, problem="arguments are a tuple, keyword arguments an object")
+    # Of a value that is no tensor, a layer would ask any member.
+    require_symbolic(positional, keywords, where, first=isinstance(layer, tf_op_layer.InstanceProperty))
+    if not decoder.is_trusted:
+        check_loops(layer, [positional, keywords], where)
     call(layer, positional, keywords, where)
     return _flat_outputs(layer, where)
 

@@ -20,6 +20,7 @@ from keras_probckpt.errors import MalformedRecipeError, UnrecordableError
 from keras_probckpt.recipe.codec import BUILDER_ADVICE, KERAS_INSTRUCTION, Decoder, Encoder, Kind, Node, field
 from keras_probckpt.recipe.construction import accepted_arguments, call, decode_keywords_call, encode_call
 from keras_probckpt.recipe.known import known_name
+from keras_probckpt.recipe.strangers import require_no_lambda
 
 __all__ = ["KERAS_KINDS", "LAYER_KEYWORDS", "accepted_of", "base_arguments", "keras_arguments"]
 
@@ -89,6 +90,8 @@ def _decode_object(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
     if cls is tfk.layers.Lambda and not callable(arguments.get("function")):
         raise MalformedRecipeError(where=where, problem="the function of a Lambda layer is not a function")
     backward = arguments.get("backward_layer")
+    if cls is tfk.layers.Bidirectional and not decoder.is_trusted:
+        require_no_lambda([arguments.get("layer"), backward], where)  # It makes its layer anew, by `from_config`.
     name = getattr(backward, "name", None)
     made = call(cls, [], arguments, where)
     if cls is tfk.layers.Bidirectional and backward is not None:
@@ -224,9 +227,10 @@ def _encode_instruction(value: dict[str, Any], encoder: Encoder, where: str) -> 
 
 
 def _decode_instruction(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
-    return call(
-        tfk.saving.serialize_keras_object, [decoder.decode(field(node, "object", dict, where), where)], {}, where
-    )
+    made = decoder.decode(field(node, "object", dict, where), where)
+    if not decoder.is_trusted:
+        require_no_lambda([made], where)
+    return call(tfk.saving.serialize_keras_object, [made], {}, where)
 
 
 KERAS_KINDS = (

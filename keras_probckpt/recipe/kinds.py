@@ -11,9 +11,9 @@ from keras_probckpt.recipe.codec import Decoder, Encoder, Kind, Node
 from keras_probckpt.recipe.functions import REFERENCE_KINDS
 from keras_probckpt.recipe.graphs import GRAPH_KINDS
 from keras_probckpt.recipe.keras_objects import KERAS_KINDS
-from keras_probckpt.recipe.known import KNOWN_KINDS
 from keras_probckpt.recipe.lookups import LOOKUP_KINDS
 from keras_probckpt.recipe.methods import METHOD_KINDS
+from keras_probckpt.recipe.named import KNOWN_KINDS
 from keras_probckpt.recipe.plain import PLAIN_KINDS
 from keras_probckpt.recipe.standard import STANDARD_KINDS
 from keras_probckpt.recipe.states import STATE_KINDS

@@ -16,10 +16,7 @@ import tensorflow_probability as tfp
 import tf_keras as tfk
 from tf_keras.src.engine import base_layer
 
-from keras_probckpt.errors import MalformedRecipeError
-from keras_probckpt.recipe.codec import Decoder, Encoder, Kind, Node, field
-
-__all__ = ["KNOWN_KINDS", "known_name", "known_object"]
+__all__ = ["known_name", "known_names", "known_object"]
 
 _NAMESPACES: dict[str, Any] = {
     "tf_keras.layers": tfk.layers,
@@ -130,21 +127,6 @@ def known_object(name: str) -> Any:
     return _objects().get(name)
 
 
-def _is_known(value: Any) -> bool:
-    return isinstance(value, (type, *_FUNCTIONS)) and known_name(value) is not None
-
-
-def _encode_known(value: Any, _encoder: Encoder, _where: str) -> dict[str, Node]:
-    return {"name": known_name(value)}
-
-
-def _decode_known(node: dict[str, Node], _decoder: Decoder, where: str) -> Any:
-    name = field(node, "name", str, where)
-    if name not in _objects():
-        raise MalformedRecipeError(
-            where=where, problem=f"{name!r:.120} is in none of the tables of tf_keras, TFP and TensorFlow names"
-        )
-    return _objects()[name]
-
-
-KNOWN_KINDS = (Kind(tag="known", matches=_is_known, encode=_encode_known, decode=_decode_known),)
+def known_names() -> Iterator[str]:
+    """Give every name in the closed tables."""
+    yield from _objects()

@@ -16,6 +16,7 @@ from keras_probckpt.errors import MalformedRecipeError
 from keras_probckpt.recipe.codec import Decoder, Encoder, Node, field
 from keras_probckpt.recipe.construction import call
 from keras_probckpt.recipe.known import known_name
+from keras_probckpt.recipe.strangers import check_argument
 
 __all__ = ["add_recorded_losses", "record_losses"]
 
@@ -65,6 +66,8 @@ def add_recorded_losses(layers: Mapping[str, tfk.layers.Layer], recorded: Node, 
         if path not in layers:
             raise MalformedRecipeError(where=where, problem=f"there is no layer {path!r:.80}")
         for function in decoder.decode(functions, where):
+            if not decoder.is_trusted:
+                check_argument(None, "loss", function, where)
             if not callable(function):
                 raise MalformedRecipeError(where=where, problem=f"a {type(function).__name__} is not a function")
             call(layers[path].add_loss, [function], {}, where)

@@ -16,7 +16,9 @@ from keras_probckpt.errors import MalformedRecipeError
 from keras_probckpt.recipe.codec import KERAS_INSTRUCTION, Decoder, Encoder, Kind, Node, field, is_plain
 from keras_probckpt.recipe.construction import call, decode_call, encode_call
 
-__all__ = ["PLAIN_KINDS", "decode_items", "decode_pairs", "encode_pairs"]
+__all__ = ["PLAIN_KINDS", "decode_items", "decode_pairs", "decode_range", "encode_pairs"]
+
+_MOST_OF_RANGE = 2**20
 
 
 def _decode_float(node: dict[str, Node], _decoder: Decoder, where: str) -> float:
@@ -137,14 +139,24 @@ def _encode_bounds(value: slice | range, encoder: Encoder, where: str) -> dict[s
     return {"bounds": encoder.encode_items([value.start, value.stop, value.step], where)}
 
 
+def decode_range(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
+    """Read a range of any length: only for data, of which nobody makes a list."""
+    return call(range, decoder.decode(field(node, "bounds", list, where), where), {}, where)
+
+
 def _bounds_kind(tag: str, kind: type) -> Kind:
+    def decode(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
+        made = call(kind, decoder.decode(field(node, "bounds", list, where), where), {}, where)
+        # What goes through it makes a list of it.
+        if isinstance(made, range) and not decoder.is_trusted and made[_MOST_OF_RANGE:]:
+            raise MalformedRecipeError(where=where, problem=f"{made!r:.80} is longer than {_MOST_OF_RANGE} numbers")
+        return made
+
     return Kind(
         tag=tag,
         matches=lambda value: type(value) is kind,
         encode=_encode_bounds,
-        decode=lambda node, decoder, where: call(
-            kind, decoder.decode(field(node, "bounds", list, where), where), {}, where
-        ),
+        decode=decode,
     )
 
 

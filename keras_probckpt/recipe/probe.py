@@ -24,11 +24,12 @@ import tf_keras as tfk
 from tensorflow.python.eager import wrap_function
 
 from keras_probckpt.model.unchanged import set_losses, unchanged
+from keras_probckpt.recipe.affordable import is_affordable
 from keras_probckpt.recipe.calls import Signature, call_signature, symbolic_call
 from keras_probckpt.recipe.codec import Node
 from keras_probckpt.recipe.compare import describe
 
-__all__ = ["Probe", "Trace", "output_differences_of", "probe_of", "trace_call"]
+__all__ = ["Probe", "Trace", "is_affordable_call", "output_differences_of", "probe_of", "trace_call"]
 
 _FuncGraph = tf.__internal__.FuncGraph
 
@@ -268,9 +269,21 @@ def _rename(node: Any, names: set[str], suffix: str) -> None:
                 function.name += suffix
 
 
-def _fixed_input(spec: tf.TensorSpec) -> tf.Tensor:
+def is_affordable_call(trace: Trace) -> bool:
+    """Whether a stranger's model may be run on the fixed input; see `affordable`."""
+    tensors, specs = [item for item, _ in trace.placeholders], [spec for _, spec in trace.placeholders]
+    if any(spec.shape.rank is None for spec in specs):
+        return False
+    return is_affordable(trace.graph, tensors, [_fixed_shape(spec) for spec in specs])
+
+
+def _fixed_shape(spec: tf.TensorSpec) -> list[int]:
     open_sizes = [_BATCH, *[_LENGTH] * len(spec.shape[1:])]
-    shape = [size or open_size for size, open_size in zip(spec.shape, open_sizes, strict=True)]
+    return [size or open_size for size, open_size in zip(spec.shape, open_sizes, strict=True)]
+
+
+def _fixed_input(spec: tf.TensorSpec) -> tf.Tensor:
+    shape = _fixed_shape(spec)
     if spec.dtype == tf.string:
         return tf.fill(shape, "")
     generator = np.random.Generator(np.random.PCG64(0))

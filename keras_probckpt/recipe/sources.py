@@ -20,6 +20,7 @@ from typing import Any
 
 __all__ = ["functions_of", "is_same_code", "remember_source", "source_of"]
 
+_MOST_TEXT = 2**20
 # Of functions and classes that were unpickled: their file may be gone, or another's.
 _REMEMBERED: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
@@ -183,11 +184,17 @@ def _stop(node: ast.expr) -> tuple[int, int]:
 
 
 def _meaning(text: str) -> str:
-    """Write the syntax of a source text, without docstrings; the text itself where it is none."""
-    try:
-        tree = ast.parse(textwrap.dedent(text) if text[:1].isspace() else f"(\n{text}\n)" if _is_lambda(text) else text)
-    except SyntaxError:
+    """Write the syntax of a source text, without docstrings; the text itself where it is none that can be parsed."""
+    if len(text) > _MOST_TEXT:
         return text
+    try:
+        return _syntax(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # A file may hold any text, nested however deep.
+        return text
+
+
+def _syntax(text: str) -> str:
+    tree = ast.parse(textwrap.dedent(text) if text[:1].isspace() else f"(\n{text}\n)" if _is_lambda(text) else text)
     for node in ast.walk(tree):
         if (
             isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))

@@ -21,6 +21,7 @@ from keras_probckpt.errors import MalformedRecipeError
 from keras_probckpt.recipe.codec import Decoder, Encoder, Kind, Node, field
 from keras_probckpt.recipe.construction import call
 from keras_probckpt.recipe.plain import decode_pairs, encode_pairs
+from keras_probckpt.recipe.strangers import check_reference
 
 __all__ = ["STANDARD_KINDS"]
 
@@ -104,6 +105,8 @@ def _decode_default_dict(node: dict[str, Node], decoder: Decoder, where: str) ->
             raise MalformedRecipeError(where=where, problem=f"{written!r:.80} makes no values of a defaultdict")
         factory: Any = _FACTORIES[written]
     else:
+        if not decoder.is_trusted and written is not None:
+            check_reference(written, f"{where}.default_factory")
         factory = decoder.decode(written, f"{where}.default_factory")
     return call(collections.defaultdict, [factory, decode_pairs(node, decoder, where, is_dict=True)], {}, where)
 

@@ -10,6 +10,8 @@ from keras_probckpt.errors import MalformedRecipeError
 from keras_probckpt.recipe.codec import TAG, Decoder, Encoder, Kind, Node, field
 from keras_probckpt.recipe.construction import call
 from keras_probckpt.recipe.known import known_object
+from keras_probckpt.recipe.named import named_object
+from keras_probckpt.recipe.strangers import MEMBERS
 
 __all__ = ["OPERATION_KINDS"]
 
@@ -29,7 +31,7 @@ def _decode_function(node: dict[str, Node], decoder: Decoder, where: str) -> Any
         function = decoder.decode(written, f"{where}.function")
     else:
         name = field(node, "function", str, where)
-        function = known_object(name) if name.startswith("tf.") else None
+        function = named_object(name, decoder, where, use="operation") if name.startswith("tf.") else None
     if isinstance(function, type) or not callable(function):
         raise MalformedRecipeError(
             where=where, problem=f"{written!r:.80} is not a TensorFlow function a recipe may name"
@@ -38,9 +40,10 @@ def _decode_function(node: dict[str, Node], decoder: Decoder, where: str) -> Any
     return call(cls, [function], {"name": field(node, "name", str, where)}, where)
 
 
-def _decode_member(node: dict[str, Node], _decoder: Decoder, where: str) -> Any:
+def _decode_member(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
     kind, attribute = field(node, "kind", str, where), field(node, "attribute", str, where)
-    if kind not in _MEMBERS or not attribute.isidentifier() or attribute.startswith("_"):
+    is_listed = attribute in MEMBERS.get(kind, ()) or (decoder.is_trusted and attribute.isidentifier())
+    if kind not in _MEMBERS or not is_listed or attribute.startswith("_"):
         raise MalformedRecipeError(where=where, problem=f"{kind!r:.40} of {attribute!r:.40} is not a tensor's member")
     return call(_MEMBERS[kind], [attribute], {"name": field(node, "name", str, where)}, where)
 

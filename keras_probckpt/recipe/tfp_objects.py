@@ -23,17 +23,13 @@ from keras_probckpt.recipe.bases import base_of
 from keras_probckpt.recipe.codec import BUILDER_ADVICE, Decoder, Encoder, Kind, Node, field
 from keras_probckpt.recipe.construction import accepted_arguments, call, decode_call, encode_call
 from keras_probckpt.recipe.states import encode_state
+from keras_probckpt.recipe.strangers import PARAMETRIZED, check_argument
 
 __all__ = ["PARAMETRIZED", "TFP_KINDS"]
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
-PARAMETRIZED = _ROOTS = (
-    tfp.distributions.Distribution,
-    tfp.bijectors.Bijector,
-    tfp.math.psd_kernels.PositiveSemidefiniteKernel,
-    tf.linalg.LinearOperator,
-)
+_ROOTS = PARAMETRIZED
 
 
 def _encode_parametrized(value: Any, encoder: Encoder, where: str) -> dict[str, Node]:
@@ -125,7 +121,8 @@ def _decode_variable(node: dict[str, Node], decoder: Decoder, where: str) -> tf.
 
 
 def _new_variable(*, shape: list[int], dtype: str, **arguments: Any) -> tf.Variable:
-    return tf.Variable(tf.zeros(shape, dtype), **arguments)
+    # By a function: whoever counts what variables take does so before there is any value.
+    return tf.Variable(lambda: tf.zeros(shape, dtype), shape=shape, dtype=dtype, **arguments)
 
 
 def _encode_transformed(value: Any, encoder: Encoder, where: str) -> dict[str, Node]:
@@ -163,6 +160,8 @@ def _encode_deferred(value: Any, encoder: Encoder, where: str) -> dict[str, Node
 
 def _decode_deferred(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
     arguments = decoder.decode_mapping(field(node, "arguments", dict, where), where)
+    if not decoder.is_trusted:
+        check_argument(tfp.util.DeferredTensor, "transform_fn", arguments.get("transform_fn"), where)
     if not callable(arguments.get("transform_fn")):
         raise MalformedRecipeError(where=where, problem="a deferred tensor needs a function")
     return call(tfp.util.DeferredTensor, [], arguments, where)

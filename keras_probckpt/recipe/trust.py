@@ -24,6 +24,7 @@ import tf_keras as tfk
 
 from keras_probckpt.errors import CheckpointError, MalformedRecipeError, UntrustedCheckpointError
 from keras_probckpt.format.requirements import requirements_of
+from keras_probckpt.model.objects import is_of_library
 from keras_probckpt.recipe.code_uses import label_of
 from keras_probckpt.recipe.codec import TAG, Decoder, Node, field
 from keras_probckpt.recipe.functions import is_referable, remember_reference
@@ -159,8 +160,8 @@ class Trust:
         if self.trusts_all and node[TAG] == "pickle":
             return None  # The recorded one is at hand: `_unpickled` compares.
         found = self._live(node)
-        if not self.trusts_all and isinstance(found, type) and issubclass(found, tfk.layers.Lambda):
-            return None  # Keras and TFP make functions of text that a Lambda layer is given, by whatever argument.
+        if not self.trusts_all and (_is_lambda(found) or is_of_library(found)):
+            return None
         is_recorded = node[TAG] != "pickle" or _has_recorded_text(found, node)
         return found if is_referable(found) and is_recorded else None
 
@@ -272,6 +273,11 @@ def _reference_nodes(document: Node) -> Iterable[dict[str, Node]]:
             pending.extend(reversed(node.values()))
         elif isinstance(node, list):
             pending.extend(reversed(node))
+
+
+def _is_lambda(found: Any) -> bool:
+    """Whether Keras and TFP make functions of text that objects of a class are given, by whatever argument."""
+    return isinstance(found, type) and issubclass(found, tfk.layers.Lambda)
 
 
 def _has_recorded_text(found: Any, node: dict[str, Node]) -> bool:

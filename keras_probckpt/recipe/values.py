@@ -42,26 +42,19 @@ def _encode_array(value: Any, encoder: Encoder, where: str) -> dict[str, Node]:
     return {"tensor": name}
 
 
-def _array_of(node: dict[str, Node], decoder: Decoder, where: str) -> np.ndarray[Any, Any]:
-    name = field(node, "tensor", str, where)
-    if name not in decoder.arrays:
-        raise MalformedRecipeError(where=where, problem=f"recipe.safetensors has no tensor {name!r:.80}")
-    return decoder.arrays[name]
-
-
 def _decode_array(node: dict[str, Node], decoder: Decoder, where: str) -> np.ndarray[Any, Any]:
-    return np.array(_array_of(node, decoder, where), copy=True)
+    return np.array(decoder.array(node, where), copy=True)
 
 
 def _decode_scalar(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
-    array = _array_of(node, decoder, where)
+    array = decoder.array(node, where)
     if array.shape != ():
         raise MalformedRecipeError(where=where, problem=f"a scalar has the shape (), this tensor has {array.shape}")
     return array[()]
 
 
 def _decode_eager_tensor(node: dict[str, Node], decoder: Decoder, where: str) -> tf.Tensor:
-    return tf.constant(_array_of(node, decoder, where))
+    return tf.constant(decoder.array(node, where))
 
 
 def _is_text(value: Any) -> bool:

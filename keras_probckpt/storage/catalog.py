@@ -168,7 +168,7 @@ def verify_checkpoint(path: str | os.PathLike[str]) -> CheckpointInfo:
     info = _newest(location)
     store = _store(location)
     for file in info.files:
-        store.read_file(info, file)
+        store.open_file(info, file).verify()
     return info
 
 

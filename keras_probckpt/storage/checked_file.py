@@ -14,6 +14,7 @@ __all__ = ["CheckedFile"]
 
 # Below, starting threads takes longer than they save.
 _SMALLEST_ON_ALL_CORES_BYTES = 1024 * 1024
+_PART_BYTES = 16 * 1024 * 1024
 
 
 class CheckedFile:
@@ -66,8 +67,8 @@ class CheckedFile:
             DamagedCheckpointError: If the digest is not the recorded one.
             CheckpointNotFoundError: If another process removed or replaced the checkpoint meanwhile.
         """
-        if self._position < self.size_bytes:
-            self.read(self._position, self.size_bytes)
+        while self._position < self.size_bytes:  # Part by part: it may be larger than what memory is left.
+            self.read(self._position, min(self._position + _PART_BYTES, self.size_bytes))
         recorded, found = self._info.files[self._file].blake3, self._digest.hexdigest()
         if found != recorded:
             self._require_unchanged()

@@ -210,10 +210,19 @@ def put_value(place: Place, value: Any) -> bool:
 def _is_of_kind(now: Any, value: Any) -> bool:
     if now is None or value is None:
         return not isinstance(now, os.PathLike)
+    if isinstance(now, numbers.Real) and not _is_scalar(value):
+        return False
     for kinds in ((numbers.Number, np.generic, np.ndarray, tf.Tensor), (str,), (bytes,), (dict,)):
         if isinstance(now, kinds):
             return isinstance(value, kinds)
     return isinstance(value, type(now)) or (isinstance(now, (list, tuple)) and isinstance(value, (list, tuple)))
+
+
+def _is_scalar(value: Any) -> bool:
+    """Whether a value may take the place of a number, with which others compare it."""
+    return isinstance(value, numbers.Real) or (
+        isinstance(value, (np.ndarray, np.generic, tf.Tensor)) and value.ndim == 0
+    )
 
 
 class Baseline:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import csv
 import functools
 import io
+import numbers
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as tfk
 
-from keras_probckpt.errors import UnrecordableError
+from keras_probckpt.errors import MalformedRecipeError, UnrecordableError
 from keras_probckpt.training.callback_places import (
     Baseline,
     Place,
@@ -173,12 +175,31 @@ def put_back_callback_states(
         if callback is None:
             continue
         if _has_own_state(callback):
-            callback.set_state(state)
+            if is_own or _is_like(callback.get_state(), state):
+                _set_state(callback, name, state)
+            else:
+                ignored.append(name)
         elif isinstance(state, Mapping):
             ignored += [f"{name}.{path}" for path in _put_back(callback, state, is_own=is_own)]
         else:
             ignored.append(name)
     return [name for name in states if name not in present], ignored
+
+
+def _is_like(here: Any, state: Any) -> bool:
+    """Whether a stranger's state is one that a callback could have given itself, without any text."""
+    if isinstance(here, Mapping):
+        is_mapping = isinstance(state, Mapping) and here.keys() == state.keys()
+        return is_mapping and all(_is_like(item, state[key]) for key, item in here.items())
+    return not _holds_text(state) and not isinstance(here, (str, bytes, os.PathLike)) and type(state) is type(here)
+
+
+def _set_state(callback: Any, name: str, state: Any) -> None:
+    try:
+        callback.set_state(state)
+    except Exception as error:
+        problem = f"its set_state fails with {type(error).__name__}: {error}"
+        raise MalformedRecipeError(where=f"training['fit']['callbacks'][{name!r}]", problem=problem) from error
 
 
 def _put_back(callback: tfk.callbacks.Callback, state: Mapping[str, Any], *, is_own: bool) -> list[str]:
@@ -190,10 +211,39 @@ def _put_back(callback: tfk.callbacks.Callback, state: Mapping[str, Any], *, is_
         if path in of_keras or (place is None and path in assigned and path not in vars(callback)):
             # Keras replaces what it keeps; what a class only assigns later is not there yet.
             place = Place(path, _PLACEHOLDERS.get(path), functools.partial(setattr, callback, path))
-        is_text = path not in of_keras and _holds_text(value)
-        if place is None or (is_text and not is_own) or not put_value(place, value):
+        is_possible = _fits(callback, path, value) if path in of_keras else is_own or _is_harmless(place, value)
+        if place is None or not is_possible or not put_value(place, value):
             ignored.append(str(path))
     return ignored
+
+
+def _fits(callback: tfk.callbacks.Callback, name: str, value: Any) -> bool:
+    """Whether a callback of tf_keras's own can go on with a value of one of its attributes."""
+    if name == "best_weights":
+        is_list = isinstance(value, list) and all(isinstance(item, np.ndarray) for item in value)
+        return value is None or callback.model is None or (is_list and _are_weights(value, callback.model))
+    if name == "history":
+        return isinstance(value, dict) and all(isinstance(item, list) for item in value.values())
+    if name == "epoch":
+        return isinstance(value, (list, tuple)) and all(type(item) is int for item in value)
+    if name == "keys":
+        is_list = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        return value is None or is_list
+    return value is not None
+
+
+def _are_weights(values: Sequence[np.ndarray[Any, Any]], model: tfk.Model) -> bool:
+    return [item.shape for item in values] == [tuple(item.shape) for item in model.weights]
+
+
+def _is_harmless(place: Place | None, value: Any) -> bool:
+    """Whether a stranger's value may be put where a class of the user's keeps what it knows.
+
+    Text may be a path, and nothing in the place of a text leads elsewhere too.
+    """
+    if place is None or _holds_text(value):
+        return False
+    return value is not None or isinstance(place.value, (numbers.Number, type(None)))
 
 
 def _holds_text(value: Any) -> bool:

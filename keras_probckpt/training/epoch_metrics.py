@@ -43,7 +43,8 @@ def put_back_metrics(model: tfk.Model, values: Mapping[str, np.ndarray[Any, Any]
     """
     variables = _variables(model)
     if variables.keys() != values.keys() or any(
-        not variables[name].shape.is_compatible_with(value.shape) for name, value in values.items()
+        variables[name].dtype.name != value.dtype.name or not variables[name].shape.is_compatible_with(value.shape)
+        for name, value in values.items()
     ):
         return False
     for name, variable in variables.items():

@@ -188,3 +188,30 @@ def test_a_preview_is_short_however_long_the_value() -> None:
     assert preview("layer-0/kernel" * 10) == repr("layer-0/kernel" * 10)
     assert len(preview("x" * 10**6)) == 200
     assert len(preview([["x" * 10**6] * 100] * 100)) < 10_000
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"[" + b"[]," * 2**20 + b"[]]", "holds 1048578 arrays and objects, more than the 1048576 that are read"),
+        (b"[" + b"0," * 2**22 + b"0]", "holds 4194305 values, more than the 4194304 that are read"),
+    ],
+    ids=["containers", "values"],
+)
+def test_a_document_that_takes_many_times_its_bytes_is_refused_before_it_is_decoded(data: bytes, problem: str) -> None:
+    """An empty list is two bytes of JSON, and 64 in memory."""
+    with pytest.raises(StrictJsonError, match=problem):
+        loads(data, where="it", limit_bytes=len(data))
+
+
+def test_brackets_and_commas_in_text_are_none() -> None:
+    """Only what is a value counts."""
+    text = '",[]{}' * 10
+
+    assert loads(dumps([text]), where="it", limit_bytes=1000, limit_containers=1) == [text]
+
+
+def test_a_value_of_too_many_parts_is_not_written() -> None:
+    """It could not be read back."""
+    with pytest.raises(StrictJsonError, match="too many to read"):
+        dumps([[]] * (2**20 + 1))

@@ -27,9 +27,10 @@ from keras_probckpt.storage.store import CheckpointStore
 from tests.golden.attacks import ATTACKS
 from tests.golden.models import MODELS, X, Y, outputs_of, train, variables_of
 from tests.golden.refusals import DAMAGES, KEY, Refusal
+from tests.golden.strangers import STRANGERS
 
 PLACE = pathlib.Path(__file__).parent / "v1"
-REFUSALS = {**DAMAGES, **ATTACKS}
+REFUSALS = {**DAMAGES, **ATTACKS, **STRANGERS}
 
 
 def write_must_load(place: pathlib.Path) -> None:

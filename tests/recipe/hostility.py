@@ -63,6 +63,82 @@ for user_class in (UserLambda, UserDistribution):
     tfk.saving.register_keras_serializable("hostile")(user_class)
 
 
+def member(attribute: str) -> dict[str, Any]:
+    """Write the node of a layer that calls a method by its name."""
+    return {"$": "tf_member", "kind": "InstanceMethod", "attribute": attribute, "name": "m"}
+
+
+def _members(text: str, marshalled: dict[str, Any], place: str) -> dict[str, Any]:
+    """Write recipes that call a method by its name on something that is no tensor."""
+    lambda_layer, distribution = known("tf_keras.layers.Lambda"), known("tfp.layers.DistributionLambda")
+    config = {"make_distribution_fn": text, "convert_to_tensor_fn": "sample"}
+    dense = {"$": "keras", "class": known("tf_keras.layers.Dense"), "arguments": {"units": 1}}
+    model = {"$": "sequential", "name": "m", "layers": [dense]}
+
+    def called(attribute: str, of: Any, *given: Any) -> dict[str, Any]:
+        return {"$": "build", "class": member(attribute), "positional": [of, list(given), {}], "arguments": {}}
+
+    arguments = {"$": "tuple", "items": [distribution, [config], {}]}
+    inputs = {"$": "keras", "class": known("tf_keras.layers.InputLayer"), "arguments": {"input_shape": [2]}}
+    unpickled = called("from_config", distribution, config)
+    return {
+        "a member as builder": unpickled,
+        "a member that unmarshals": called("from_config", lambda_layer, marshalled),
+        "a member that writes": called("save", model, place),
+        "a member that is called in a graph": {
+            "$": "functional",
+            "name": "m",
+            "calls": [[inputs], [member("from_config"), arguments, {}]],
+            "inputs": {"$": "symbolic", "call": 0, "output": 0},
+            "outputs": {"$": "symbolic", "call": 1, "output": 0},
+        },
+        "a member of a class that is listed, in a graph beside a tensor": {
+            "$": "functional",
+            "name": "m",
+            "calls": [
+                [inputs],
+                [
+                    member("to_tensor"),
+                    {"$": "tuple", "items": [distribution, [{"$": "symbolic", "call": 0, "output": 0}], {}]},
+                    {},
+                ],
+            ],
+            "inputs": {"$": "symbolic", "call": 0, "output": 0},
+            "outputs": {"$": "symbolic", "call": 1, "output": 0},
+        },
+        "a member as initializer": {
+            **dense,
+            "arguments": {"units": 1, "kernel_initializer": member("from_config")},
+        },
+        "a member in a partial call": {
+            "$": "keras",
+            "class": lambda_layer,
+            "arguments": {
+                "function": {"$": "partial", "class": member("from_config"), "positional": [], "arguments": {}}
+            },
+        },
+        "what a member makes as a layer": {"$": "sequential", "name": "m", "layers": [unpickled]},
+        "a partial call as builder": {
+            "$": "build",
+            "class": {"$": "partial", "class": known("tf.zeros"), "positional": [[1]], "arguments": {}},
+            "positional": [],
+            "arguments": {},
+        },
+        "a layer as builder": {"$": "build", "class": dense, "positional": [[[1.0]]], "arguments": {}},
+        "a factory of a dict": {"$": "default_dict", "factory": dense, "items": []},
+        "a class of layers to be called later": {
+            "$": "keras",
+            "class": lambda_layer,
+            "arguments": {"function": distribution},
+        },
+        "a registered class of a library": {
+            "$": "object",
+            "class": {**import_of("x", "y"), "registered": "Custom>SharpnessAwareMinimization"},
+            "arguments": {"model": model},
+        },
+    }
+
+
 def hostile_documents(canary: pathlib.Path) -> dict[str, Any]:
     """Write recipes by which somebody tries to run code, by what they try."""
     text = base64.encodebytes(hostile_pickle(canary)).decode()
@@ -191,6 +267,7 @@ def hostile_documents(canary: pathlib.Path) -> dict[str, Any]:
             "class": lambda_layer,
             "arguments": {"function": {"$": "partial", "class": distribution, "positional": [text], "arguments": {}}},
         },
+        **_members(text, marshalled, place),
         "a call in a graph": {
             "$": "functional",
             "name": "m",

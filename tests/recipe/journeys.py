@@ -77,7 +77,8 @@ class Written:
     def read(self, trust: Trust | None = None) -> Any:
         """Decode it, by default with the trust that one's own checkpoints have."""
         trust = trust or trust_of(code=self.code or b"")
-        decoder = Decoder(ALL_KINDS, arrays=self.arrays, resolve=trust.resolve, document=self.document)
+        how = {"document": self.document, "is_trusted": trust.trusts_all}
+        decoder = Decoder(ALL_KINDS, arrays=self.arrays, resolve=trust.resolve, **how)
         return decoder.decode(self.node, "value")
 
 

@@ -57,12 +57,12 @@ def test_every_entry_has_a_name_that_leads_back_to_it() -> None:
     ],
 )
 def test_a_class_or_function_of_the_libraries_is_written_by_its_own_name(value: Any, name: str) -> None:
-    """Of several aliases the one that is its `__name__`; it needs no trust."""
+    """Of several aliases the one that is its `__name__`; no import is asked for."""
     stored = written(value)
 
     assert stored.node == {"$": "known", "name": name}
     assert stored.code is None
-    assert stored.read(trust_of("unsigned")) is value
+    assert stored.read(trust_of("own")) is value
 
 
 def test_nothing_in_the_tables_takes_a_place_to_read_from() -> None:
@@ -142,8 +142,8 @@ def test_a_users_function_of_the_same_name_is_not_the_known_one() -> None:
 
 @pytest.mark.parametrize("name", known._TENSOR_FUNCTIONS)
 def test_each_function_of_tensorflow_that_is_listed_is_found_by_its_name(name: str) -> None:
-    """In every supported release; it needs no trust."""
-    found = read({"$": "known", "name": f"tf.{name}"}, trust=trust_of("unsigned"))
+    """In every supported release."""
+    found = read({"$": "known", "name": f"tf.{name}"}, trust=trust_of("own"))
 
     assert callable(found)
     assert round_trip(found) is found

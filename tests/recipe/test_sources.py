@@ -128,3 +128,25 @@ def test_what_was_unpickled_keeps_the_source_that_was_recorded() -> None:
 def test_code_is_the_same_whatever_its_layout(one: str, other: str, is_same: bool) -> None:  # noqa: FBT001 - a column of a table
     """Comments, docstrings, parentheses, indentation."""
     assert is_same_code(one, other) is is_same
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def f():\n  return 1\0",
+        "(" * 5000 + ")" * 5000,
+        "f" + ".a" * 200_000,
+        "-" * 100_000 + "1",
+        "1" + "+1" * 200_000,
+        "lambda: " * 20_000 + "1",
+        "if a:\n pass\n" + "elif a:\n pass\n" * 20_000,
+        "9" * 5000,
+        "x = '\ud800'",
+        "x = 1\n" * 200_000,
+    ],
+    ids=lambda text: f"{text[:12]!r} of {len(text)}",
+)
+def test_text_that_breaks_the_parser_is_another_text(text: str) -> None:
+    """A file may hold any: it is compared as it stands, and no error of Python's comes of it."""
+    assert not is_same_code(text, "def f():\n    return 1\n")
+    assert is_same_code(text, text)

@@ -3,9 +3,11 @@ from __future__ import annotations
 import pathlib
 from typing import Any
 
+import numpy as np
 import pytest
 import tf_keras as tfk
 
+from keras_probckpt.errors import MalformedRecipeError
 from keras_probckpt.training.callback_state import (
     callback_names,
     callback_states,
@@ -125,3 +127,96 @@ def test_a_file_that_is_not_appended_to_is_left_alone(tmp_path: pathlib.Path) ->
     logger.on_train_end()
 
     assert path.read_text() == "epoch\n0\n"
+
+
+class Users(tfk.callbacks.Callback):
+    """A user's callback, without methods for its state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.path, self.count, self.best = "/mine", 0, None
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Count."""
+        self.path, self.count, self.best = self.path, self.count + 1, 1.0
+
+
+class WithState(tfk.callbacks.Callback):
+    """A user's callback with methods for its state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state: Any = {"count": 0, "path": "/mine"}
+
+    def get_state(self) -> Any:
+        """Give it."""
+        return self.state
+
+    def set_state(self, state: Any) -> None:
+        """Take it."""
+        self.state = {"count": state["count"] + 0, "path": state["path"]}
+
+
+@pytest.mark.parametrize("path", ["/theirs", None, ["/theirs"], 3])
+def test_a_stranger_changes_no_text_of_a_callback(path: Any) -> None:
+    """Nor does he put nothing in its place; numbers are put back."""
+    callback = Users()
+
+    _, ignored = put_back_callback_states([callback], {"Users": {"path": path, "count": 7, "best": 0.5}}, is_own=False)
+
+    assert (callback.path, callback.count, callback.best) == ("/mine", 7, 0.5)
+    assert ignored == ["Users.path"]
+
+
+@pytest.mark.parametrize("state", [{"count": 1, "path": "/theirs"}, {"count": 1}, [1], {"count": "1", "path": None}])
+def test_a_strangers_state_is_not_given_to_a_callbacks_own_method(state: Any) -> None:
+    """Unless it is one that the callback could have given, without any text."""
+    callback = WithState()
+
+    _, ignored = put_back_callback_states([callback], {"WithState": state}, is_own=False)
+
+    assert callback.state == {"count": 0, "path": "/mine"}
+    assert ignored == ["WithState"]
+
+
+def test_a_strangers_numbers_are_given_to_a_callbacks_own_method() -> None:
+    """So a counter goes on."""
+    callback = WithState()
+    callback.get_state = lambda: {"count": 0}  # type: ignore[method-assign]
+    callback.set_state = lambda state: vars(callback).update(state=state)  # type: ignore[method-assign]
+
+    put_back_callback_states([callback], {"WithState": {"count": 4}}, is_own=False)
+
+    assert callback.state == {"count": 4}
+
+
+def test_a_state_that_a_callback_cannot_take_is_an_error_of_ours() -> None:
+    """It names the callback."""
+    with pytest.raises(MalformedRecipeError, match="its set_state fails with KeyError") as caught:
+        put_back_callback_states([WithState()], {"WithState": {"other": 1}})
+
+    assert caught.value.where == "training['fit']['callbacks']['WithState']"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("wait", "x"),
+        ("wait", [1]),
+        ("best", np.zeros(3)),
+        ("best", None),
+        ("best_weights", [1.0]),
+        ("best_weights", [np.zeros((3, 3))]),
+    ],
+)
+def test_what_a_stock_callback_cannot_go_on_with_is_not_put_back(name: str, value: Any) -> None:
+    """It would fail in the middle of the training, or at its end."""
+    callback = tfk.callbacks.EarlyStopping("loss", restore_best_weights=True)
+    callback.set_model(tfk.Sequential([tfk.layers.Dense(1, input_shape=(2,))]))
+    callback.on_train_begin()
+    before = getattr(callback, name)
+
+    _, ignored = put_back_callback_states([callback], {"EarlyStopping": {name: value}})
+
+    assert getattr(callback, name) == before
+    assert ignored == [f"EarlyStopping.{name}"]

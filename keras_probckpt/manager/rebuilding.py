@@ -138,9 +138,7 @@ def recipe_of(reader: CheckpointReader, request: Request, *, finds_live: bool = 
     return RecipeReader(reader.read_recipe(), arrays=reader.read_recipe_arrays(), trust=trust)
 
 
-def rebuild(
-    recipe: RecipeReader, saved: Specs, request: Request, *, path: str
-) -> tuple[tfk.Model, LayerDifferences]:
+def rebuild(recipe: RecipeReader, saved: Specs, request: Request, *, path: str) -> tuple[tfk.Model, LayerDifferences]:
     """Make the model that a recipe describes, with all its variables and compiled; none has its saved value yet.
 
     Where it has other layers or variables than were saved, though its code is the same, something was attached to it
@@ -204,6 +202,7 @@ def _rebuilt(
             recipe.put_attributes(model, only="None")
             make_variables(model, recipe, saved)
         if is_made_by_file:
+            recipe.put_aliases(model)
             recipe.put_attributes(model)
             recipe.put_trainable(find_layers(model), at_compile=True)
         if request.builder is None:

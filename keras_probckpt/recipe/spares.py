@@ -96,7 +96,9 @@ def _names_in(item: Any) -> list[str]:
     cls = type(item)
     base = base_of(cls) or object
     later = set_by(_MAKES_LATER, cls, base)
-    own = [name for name in names if name not in later and not is_bookkeeping(name, base) and not is_foreign(item, name)]
+    own = [
+        name for name in names if name not in later and not is_bookkeeping(name, base) and not is_foreign(item, name)
+    ]
     return [name for name in own if not (is_graph_network(item) and name.startswith("layer-"))]
 
 

@@ -24,7 +24,7 @@ __all__ = ["is_alias", "put_aliases", "record_aliases"]
 
 
 def is_alias(value: Any, owner: tfk.layers.Layer) -> bool:
-    """Whether an attribute of a layer holds nothing but variables, and weights that layers in it made are among them."""
+    """Whether an attribute of a layer holds nothing but variables, weights that layers in it made among them."""
     weights = _weights_in(value)
     if not weights:
         return False

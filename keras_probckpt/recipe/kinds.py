@@ -17,9 +17,9 @@ from keras_probckpt.recipe.methods import METHOD_KINDS
 from keras_probckpt.recipe.plain import PLAIN_KINDS
 from keras_probckpt.recipe.standard import STANDARD_KINDS
 from keras_probckpt.recipe.states import STATE_KINDS
-from keras_probckpt.recipe.tf_operations import OPERATION_KINDS
 from keras_probckpt.recipe.static_tables import STATIC_TABLE_KINDS
 from keras_probckpt.recipe.templates import TEMPLATE_KINDS
+from keras_probckpt.recipe.tf_operations import OPERATION_KINDS
 from keras_probckpt.recipe.tfp_layers import TFP_LAYER_KINDS
 from keras_probckpt.recipe.tfp_objects import TFP_KINDS
 from keras_probckpt.recipe.user_classes import USER_KINDS

@@ -1,4 +1,4 @@
-"""Static lookup tables of TensorFlow, as `tf.lookup.StaticVocabularyTable`: made of the keys and values that they hold."""
+"""Static lookup tables of TensorFlow, such as a `tf.lookup.StaticVocabularyTable`: made of what they hold."""
 
 from __future__ import annotations
 

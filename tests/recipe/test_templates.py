@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
-import pytest
 
 from keras_probckpt.errors import MalformedRecipeError
 from keras_probckpt.recipe.codec import Decoder

@@ -204,6 +204,7 @@ def _rebuilt(
             recipe.put_attributes(model, only="None")
             make_variables(model, recipe, saved)
         if is_made_by_file:
+            recipe.put_aliases(model)
             recipe.put_attributes(model)
             recipe.put_trainable(find_layers(model), at_compile=True)
         if request.builder is None:

@@ -21,6 +21,7 @@ from keras_probckpt.format.digest import digest_hex
 from keras_probckpt.format.requirements import requirements_of, variables_of
 from keras_probckpt.model.objects import Place
 from keras_probckpt.model.trainable import put_flags, trainable_flags
+from keras_probckpt.recipe.aliases import put_aliases, record_aliases
 from keras_probckpt.recipe.arguments import CallArguments
 from keras_probckpt.recipe.attributes import Only, put_attributes, record_attributes
 from keras_probckpt.recipe.bounds import check_size
@@ -128,6 +129,7 @@ def describe(  # noqa: PLR0913 - each is a part of the model that is found elsew
     variables = tuple(encoder.variables)  # Those of the spares are named where they are found, as any other.
     document = {
         **document,
+        "aliases": record_aliases(places, encoder),
         "spares": record_spares(places, encoder),
         "policy": model.dtype_policy.name,
         "settings": process_settings(),
@@ -366,6 +368,11 @@ class RecipeReader:
         model, signature = find_layers().get(""), self.signatures.get("")
         if model is not None and signature is not None:
             note_call(model, signature)
+
+    def put_aliases(self, model: tfk.Model) -> None:
+        """Let attributes hold the weights of layers that they held, now that the layers have them."""
+        if self.trusts_all and "aliases" in self._document:  # Releases before it was recorded wrote none.
+            put_aliases(model, field(self._document, "aliases", list, "recipe"))
 
     def add_losses(self, layers: Mapping[str, tfk.layers.Layer]) -> None:
         """Give layers the losses of their weights: those that `add_loss` took, and the regularizers that have effect.

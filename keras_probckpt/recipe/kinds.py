@@ -17,6 +17,8 @@ from keras_probckpt.recipe.named import KNOWN_KINDS
 from keras_probckpt.recipe.plain import PLAIN_KINDS
 from keras_probckpt.recipe.standard import STANDARD_KINDS
 from keras_probckpt.recipe.states import STATE_KINDS
+from keras_probckpt.recipe.static_tables import STATIC_TABLE_KINDS
+from keras_probckpt.recipe.templates import TEMPLATE_KINDS
 from keras_probckpt.recipe.tf_operations import OPERATION_KINDS
 from keras_probckpt.recipe.tfp_layers import TFP_LAYER_KINDS
 from keras_probckpt.recipe.tfp_objects import TFP_KINDS
@@ -56,6 +58,8 @@ ALL_KINDS = (
     *OPERATION_KINDS,
     *map(_with_attached, TFP_LAYER_KINDS),
     *TFP_KINDS,
+    *TEMPLATE_KINDS,
+    *STATIC_TABLE_KINDS,
     *LOOKUP_KINDS,
     *map(_with_attached, KERAS_KINDS),
     *map(_with_attached, USER_KINDS),

@@ -1,10 +1,10 @@
 """The regularizers and constraints that weights of layers have, whatever the layers' own attributes say.
 
-Keras reads `kernel_regularizer` when it makes the kernel: one that is set later has no effect, nor is one without effect
-that is taken away. A layer that is made again makes its weights by what its attributes say now.
+Keras reads `kernel_regularizer` when it makes the kernel: to set one later has no effect, nor has it to take one away.
+A layer that is made again makes its weights by what its attributes say now.
 
-The node is `{layer: [[index, [regularizer, ...], constraint], ...]}`, with the weights of a layer that have neither left
-out, and null for a layer of which they cannot be written.
+The node is `{layer: [[index, [regularizer, ...], constraint], ...]}`, without the weights that have neither, and null
+for a layer of which they cannot be written.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _penalties_of(layer: tfk.layers.Layer) -> dict[int, tuple[list[Any], Any]]:
     """Give the regularizers and the constraint of each of a layer's own weights that has some, by its place."""
     regularizers: dict[int, list[Any]] = {}
     for _, function in _of_weights(layer):
-        regularizers.setdefault(id(function.args[0]), []).append(closed_over(function.func)[_REGULARIZER])
+        regularizers.setdefault(id(function.args[0]), []).append(_regularizer_of(function))
     found = ((regularizers.get(id(weight), []), member(weight, "constraint")) for weight in _weights_of(layer))
     return {index: pair for index, pair in enumerate(found) if pair != ([], None)}
 
@@ -67,6 +67,11 @@ def _of_weights(layer: tfk.layers.Layer) -> Iterator[tuple[Any, functools.partia
         is_keras = isinstance(function, functools.partial) and (function.func.__module__ or "").startswith(_KERAS)
         if is_keras and _REGULARIZER in function.func.__code__.co_freevars:
             yield tagged, function
+
+
+def _regularizer_of(function: functools.partial[Any]) -> Any:
+    made: Any = function.func
+    return closed_over(made)[_REGULARIZER]
 
 
 def _weights_of(layer: tfk.layers.Layer) -> list[tf.Variable]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_probckpt.errors import UnrecordableError
-from keras_probckpt.recipe.codec import SAME, TAG, Decoder, Encoder, Node, definitions
+from keras_probckpt.recipe.codec import SAME, TAG, Decoder, Node, definitions
 
 __all__ = ["NodeComparison"]
 
@@ -60,6 +60,9 @@ class NodeComparison:
         if (id(one), id(other)) in self._met:
             return True
         self._met.add((id(one), id(other)))
+        return self._are_like_nodes(one, other)
+
+    def _are_like_nodes(self, one: dict[str, Node], other: dict[str, Node]) -> bool:
         tags = one.get(TAG), other.get(TAG)
         if _REFERENCES.issuperset(tags):
             return _last(one) == _last(other) and one.get("source") == other.get("source", one.get("source"))

@@ -48,11 +48,11 @@ def record_spares(places: Sequence[Place], encoder: Encoder) -> list[Node]:
     holding = holding_ids(places)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # What a spare would keep too much of is not kept.
-        entries = [_entry(place, holding, encoder) for place in _open_places(places, encoder)]
+        entries = [_entry(place, holding, encoder) for place in _open_places(places)]
     return [entry for entry in entries if len(entry) > 1]
 
 
-def _open_places(places: Sequence[Place], encoder: Encoder) -> Iterator[Place]:
+def _open_places(places: Sequence[Place]) -> Iterator[Place]:
     """Give the users' objects, and the containers in them, of which others may have changed what they hold."""
     closed: set[tuple[str, ...]] = set()
     for place in places:
@@ -113,11 +113,15 @@ def _written(value: Any, encoder: Encoder, where: str) -> Node | None:
         with encoder.undone_on_error():
             before = encoder.size_bytes
             node = encoder.encode(value, where)
-            if encoder.size_bytes - before > _LIMIT_BYTES:
-                raise UnrecordableError(where=where, problem="it is too large for a spare", advice=BUILDER_ADVICE)
+            _require_small(encoder.size_bytes - before, where)
             return node
     except UnrecordableError:
         return None
+
+
+def _require_small(size_bytes: int, where: str) -> None:
+    if size_bytes > _LIMIT_BYTES:
+        raise UnrecordableError(where=where, problem="it is too large for a spare", advice=BUILDER_ADVICE)
 
 
 def put_spares(model: tfk.Model, entries: Sequence[Node], decoder: Decoder) -> None:

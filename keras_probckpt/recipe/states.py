@@ -18,6 +18,7 @@ import tf_keras as tfk
 from tf_keras.src.engine import functional, keras_tensor
 
 from keras_probckpt.errors import MalformedRecipeError, UnrecordableError
+from keras_probckpt.recipe.aliases import is_alias
 from keras_probckpt.recipe.attribute_names import is_bookkeeping, set_by, shadows_method
 from keras_probckpt.recipe.bases import CONTAINERS, base_named, base_of, constructor_arguments, name_of_base
 from keras_probckpt.recipe.codec import BUILDER_ADVICE, TAG, Decoder, Encoder, Kind, Node, field
@@ -135,6 +136,8 @@ def _attributes(value: Any, base: type) -> Iterator[tuple[str, Any]]:
             if name in at_first:
                 yield name, None  # As the constructor had it: `build` is to find out that there is none yet.
             continue
+        if isinstance(value, tfk.layers.Layer) and is_alias(item, value):
+            continue  # It is set when the layers have made these weights.
         yield name, item
     if isinstance(value, tfk.layers.Layer):
         yield from ((name, True) for name in _SETTINGS if getattr(value, name, False) is True and name in at_first)

@@ -167,10 +167,11 @@ def build_optimizers(model: tfk.Model, saved: Iterable[str], *, thawed: Iterable
     for path, optimizer in optimizers.items():
         # `<optimizer>/<list>/<variable>`, and of legacy optimizers `<optimizer>/slots/<slot>/<variable>`.
         slots = [name.removeprefix(f"{path}/") for name in saved if name.startswith(f"{path}/")]
-        named = {part for slot in slots for part in (slot.partition("/")[2], slot.partition("/")[2].partition("/")[2])}
-        kept_for = named & variables.keys()
+        is_legacy = isinstance(optimizer, tfk.optimizers.legacy.Optimizer)
+        parents = 2 if is_legacy else 1  # `prior/weights-0` is not `weights-0`.
+        kept_for = {"/".join(slot.split("/")[parents:]) for slot in slots} & variables.keys()
         # One of legacy makes its learning rate and its like only then, even where it keeps nothing for variables.
-        if kept_for or (slots and isinstance(optimizer, tfk.optimizers.legacy.Optimizer)):
+        if kept_for or (slots and is_legacy):
             ordered = _in_order(model, [*(variables[name] for name in kept_for), *(thawed if is_only_one else ())])
             known = {id(variable) for variable in ordered}
             # Of several nobody knows which will train them: behind the others they are in no one's way.

@@ -127,6 +127,7 @@ class Holder:
         self.layer: Any = None
 
     def __call__(self, x: Any) -> Any:
+        """Call the layer, if there is one."""
         return x if self.layer is None else self.layer(x)
 
 
@@ -186,6 +187,64 @@ def test_layers_and_variables_that_were_attached_come_back(change: str, tmp_path
     assert np.array_equal(outputs(restored), expected)
     assert [weight.shape for weight in restored.weights] == [weight.shape for weight in model.weights]
     assert (restored.heads["params"] is restored.blocks[-1]) == (model.heads["params"] is model.blocks[-1])
+
+
+class Listing(tfk.Model):
+    """Keeps a list of the weights of its layers; nobody knows its arguments."""
+
+    def __init__(self, first: Any, last: Any) -> None:
+        super().__init__()
+        self.first, self.last, self.gain = first, last, tf.Variable(1.0, name="gain")
+        self.trained = [*first.weights, self.gain]
+
+    def call(self, x: Any) -> Any:  # noqa: D102
+        return self.last(self.first(x)) * self.gain
+
+
+def test_a_list_of_layers_weights_holds_the_weights_of_the_layers(tmp_path: pathlib.Path) -> None:
+    """As many models keep one for an optimizer of their own: other variables in it would be trained in vain."""
+    model = Listing(tfk.Sequential([layers.InputLayer((3,)), layers.Dense(2)]), layers.Dense(1))
+    expected = model(X)
+    with CheckpointManager(model, tmp_path, rehearse=False) as manager:
+        manager.save(1)
+
+    restored = restore_latest(tmp_path)
+
+    assert np.array_equal(restored(X), expected)
+    assert restored.trained[0] is restored.first.layers[0].kernel
+    assert restored.trained[2] is restored.gain
+    assert len(restored.trained) == 3
+
+
+def words_table() -> Any:
+    """Make a table of two words, and one more place for all others."""
+    words = tf.lookup.KeyValueTensorInitializer(["a", "b"], tf.constant([0, 1], tf.int64))
+    return tf.lookup.StaticVocabularyTable(words, 1)
+
+
+class Words(ProbModelMixin, tfk.Model):
+    """Has a table only after it was given one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table: Any = None
+        self.embedding = layers.Embedding(3, 2)
+
+    def call(self, words: Any) -> Any:  # noqa: D102
+        return self.embedding(self.table.lookup(words))
+
+
+def test_a_static_table_comes_back_where_the_constructor_makes_none(tmp_path: pathlib.Path) -> None:
+    """A vocabulary is often read when the model is there already."""
+    model, words = Words(), tf.constant(["b", "else"])
+    model.table = words_table()
+    expected = model(words)
+    with CheckpointManager(model, tmp_path, rehearse=False) as manager:
+        manager.save(1)
+
+    restored = restore_latest(tmp_path)
+
+    assert np.array_equal(restored(words), expected)
 
 
 PENALTIES: dict[str, Callable[[Any], Any]] = {

@@ -6,7 +6,6 @@ import dataclasses
 import logging
 import pathlib
 import shutil
-import warnings
 from collections.abc import Callable, Mapping
 
 import pytest
@@ -17,7 +16,6 @@ from keras_probckpt.errors import UntrustedCheckpointError
 from keras_probckpt.format.signature import KeyRing
 from keras_probckpt.records import CheckpointInfo, Manifest
 from keras_probckpt.storage.filesystem import LocalFileSystem
-from keras_probckpt.storage.keys import KEY_VARIABLE
 from keras_probckpt.storage.store import CheckpointStore
 from tests.integration.tiny import epochs_in, fit_scored, new_model, weights_of
 
@@ -151,19 +149,3 @@ def test_a_checkpoint_that_its_user_renamed_or_copied_opens_as_ever(model: tfk.S
 
     assert epochs_in(elsewhere) == [1]
     assert weights_of(restore_best(elsewhere)) == weights_of(model)
-
-
-def test_a_rehearsal_trusts_what_this_very_process_wrote(run: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a home directory there is no key: the checkpoint is unsigned, and its second process has it named."""
-    monkeypatch.delenv(KEY_VARIABLE, raising=False)
-    monkeypatch.setenv("XDG_CONFIG_HOME", "/dev/null/none")
-    monkeypatch.setenv("HOME", "/dev/null/none")
-    model = tfk.Sequential([tfk.layers.Dense(1, input_shape=(1,)), tfk.layers.Lambda(lambda x: 2 * x)])
-    model.compile("sgd", "mse")
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # That nothing can be signed is told.
-        model.fit([[1.0]], [[1.0]], verbose=0, callbacks=[ProbCheckpoint(run, "loss", rehearse=True)])
-        signatures = [info.signature for info in list_checkpoints(run)]
-
-    assert signatures == ["unsigned"]

@@ -172,6 +172,8 @@ class _Describer:
         left_out = {kind.tag for kind in (*METHOD_KINDS, *REFERENCE_KINDS, *GRAPH_KINDS)}
         return (
             _kind("layer", self._is_at_path, self._refer),
+            # One that stands for no layer of the model, such as an argument as it was given.
+            _kind("graph", lambda value: type(value) in (tfk.Sequential, functional.Functional), _class_alone),
             _kind("array", lambda value: isinstance(value, (np.ndarray, np.generic)) or _is_eager(value), _array),
             _kind("instruction", _is_instruction, _instruction),
             _kind("variable", lambda value: isinstance(value, tf.Variable), _shape),

@@ -14,14 +14,23 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
-from keras_probckpt.model.members import filled_cells
+from keras_probckpt.model.members import filled_cells, member
 from keras_probckpt.model.objects import cached_by_class, is_of_library
 
-__all__ = ["argument_names", "functions_of", "global_names", "is_made_by", "names_set_by"]
+__all__ = [
+    "argument_names",
+    "functions_of",
+    "global_names",
+    "is_made_by",
+    "names_set_by",
+    "nested_codes",
+    "stored_names",
+]
 
 _STORE_ATTR, _LOAD_GLOBAL, _EXTENDED_ARG = (dis.opmap[name] for name in ("STORE_ATTR", "LOAD_GLOBAL", "EXTENDED_ARG"))
 # A class that sets attributes by these sets names that cannot be read off its code.
 _SETS_ANY_NAME = frozenset({"setattr", "__setattr__", "__dict__", "vars", "make_dataclass", "__attrs_init__"})
+_MOST_DECORATORS = 16
 _KNOWN: weakref.WeakKeyDictionary[type, frozenset[str]] = weakref.WeakKeyDictionary()
 
 
@@ -33,7 +42,7 @@ def names_set_by(cls: type) -> frozenset[str] | None:
     """
     if cls not in _KNOWN:
         codes = [code for base in cls.__mro__[:-1] for code in _codes_of(base)]
-        stored = frozenset(name for code in codes for name in _stored_names(code))
+        stored = frozenset(name for code in codes for name in stored_names(code))
         annotated = frozenset(name for base in cls.__mro__[:-1] for name in _annotated(base))
         slots = frozenset(name for base in cls.__mro__[:-1] for name in _slots_of(base))
         _KNOWN[cls] = stored | annotated | slots
@@ -79,13 +88,13 @@ def _codes_of(cls: type) -> tuple[types.CodeType, ...]:
 @cached_by_class
 def _all_codes(cls: type) -> tuple[types.CodeType, ...]:
     methods = [function.__code__ for function in functions_of(cls)]
-    return tuple(inner for code in methods for inner in (code, *_nested(code)))
+    return tuple(inner for code in methods for inner in (code, *nested_codes(code)))
 
 
 @cached_by_class
 def _inner_codes(cls: type) -> frozenset[types.CodeType]:
     methods = [function.__code__ for function in functions_of(cls)]
-    return frozenset(inner for code in methods for inner in _nested(code))
+    return frozenset(inner for code in methods for inner in nested_codes(code))
 
 
 def functions_of(cls: type) -> list[types.FunctionType]:
@@ -94,11 +103,24 @@ def functions_of(cls: type) -> list[types.FunctionType]:
 
 
 def _functions_in(item: Any) -> Iterator[types.FunctionType]:
-    parts = (item.fget, item.fset) if isinstance(item, property) else (getattr(item, "__func__", item),)
-    for part in parts:
+    parts = (item.fget, item.fset, item.fdel) if isinstance(item, property) else (item,)
+    for part in map(_bare, parts):
         if isinstance(part, types.FunctionType):
             yield part
             yield from _wrapped(part)
+
+
+def _bare(item: Any) -> Any:
+    """Take a method out of what decorators made of it: class methods, cached properties, `tf.function`s."""
+    for _ in range(_MOST_DECORATORS):
+        if isinstance(item, (types.FunctionType, type)):
+            break
+        is_holder = isinstance(item, (functools.cached_property, functools.partialmethod))
+        inner = item.func if is_holder else member(item, "__func__") or member(item, "__wrapped__")
+        if inner is None:
+            break
+        item = inner
+    return item
 
 
 def _wrapped(function: types.FunctionType) -> Iterator[types.FunctionType]:
@@ -110,15 +132,16 @@ def _wrapped(function: types.FunctionType) -> Iterator[types.FunctionType]:
             yield from _wrapped(inner)
 
 
-def _nested(code: types.CodeType) -> Iterator[types.CodeType]:
+def nested_codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    """Give the codes of the functions that a code defines, and of those in them."""
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield constant
-            yield from _nested(constant)
+            yield from nested_codes(constant)
 
 
 @functools.lru_cache(maxsize=65536)
-def _stored_names(code: types.CodeType) -> frozenset[str]:
+def stored_names(code: types.CodeType) -> frozenset[str]:
     """Name the attributes that a code sets."""
     return frozenset(code.co_names[argument] for operation, argument in _instructions(code) if operation == _STORE_ATTR)
 
@@ -128,7 +151,7 @@ def global_names(code: types.CodeType) -> tuple[str, ...]:
     """Name the globals that a code, and the functions that it defines, read."""
     shift = 1 if sys.version_info >= (3, 11) else 0  # The last bit says whether what is read is going to be called.
     own = [code.co_names[argument >> shift] for operation, argument in _instructions(code) if operation == _LOAD_GLOBAL]
-    inner = [name for constant in _nested(code) for name in global_names(constant)]
+    inner = [name for constant in nested_codes(code) for name in global_names(constant)]
     return tuple(dict.fromkeys((*own, *inner)))
 
 

@@ -5,11 +5,12 @@ It is read from the instructions of the methods, so no list of a library's priva
 
 from __future__ import annotations
 
-import dis
 import functools
 import inspect
 import types
 from collections.abc import Iterable, Iterator, Mapping
+
+from keras_probckpt.model.own_names import functions_of, nested_codes, stored_names
 
 __all__ = ["is_bookkeeping", "mentions", "set_by", "shadows_method"]
 
@@ -51,7 +52,7 @@ def set_by(methods: Iterable[str], cls: type, base: type) -> frozenset[str]:
         if name in functions and name not in seen:
             seen.add(name)
             for code in functions[name]:
-                found.update(_stored(code))
+                found.update(stored_names(code))
                 pending.extend(code.co_names)
     return frozenset(found)
 
@@ -64,41 +65,22 @@ def mentions(names: Iterable[str], cls: type, base: type) -> bool:
 
 @functools.cache
 def _set_by_library(base: type) -> frozenset[str]:
-    return frozenset(
-        name
-        for cls in base.__mro__
-        for function in _functions(cls)
-        for code in _codes(function.__code__)
-        for name in _stored(code)
-    )
+    return frozenset(name for cls in base.__mro__ for _, code in _codes(cls) for name in stored_names(code))
 
 
 def _functions_by_name(cls: type, base: type) -> Mapping[str, list[types.CodeType]]:
     functions: dict[str, list[types.CodeType]] = {}
     for owner in cls.__mro__[: cls.__mro__.index(base)]:
-        for function in _functions(owner):
-            functions.setdefault(function.__name__, []).extend(_codes(function.__code__))
+        for name, code in _codes(owner):
+            functions.setdefault(name, []).append(code)
     return functions
 
 
-def _functions(cls: type) -> Iterator[types.FunctionType]:
-    for item in vars(cls).values():
-        parts = (item.fget, item.fset) if isinstance(item, property) else (getattr(item, "__func__", item),)
-        for part in parts:
-            function = inspect.unwrap(part) if callable(part) else part
-            if isinstance(function, types.FunctionType):
-                yield function
-
-
-def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _codes(constant)
-
-
-def _stored(code: types.CodeType) -> Iterator[str]:
-    return (str(item.argval) for item in dis.get_instructions(code) if item.opname == "STORE_ATTR")
+def _codes(cls: type) -> Iterator[tuple[str, types.CodeType]]:
+    """Give the codes of what a class defines, each with the name of the method it is in."""
+    for function in functions_of(cls):
+        yield function.__name__, function.__code__
+        yield from ((function.__name__, code) for code in nested_codes(function.__code__))
 
 
 def _names(code: types.CodeType) -> Iterator[str]:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import functools
 from typing import Any
 
+import tensorflow as tf
 import tf_keras as tfk
 
 from keras_probckpt.model.own_names import argument_names, global_names, is_made_by, names_set_by
@@ -52,6 +54,37 @@ def test_weights_that_a_decorated_build_of_keras_sets_are_its_own() -> None:
 
     assert names is not None
     assert {"kernel", "recurrent_kernel", "bias"} <= names
+
+
+class Decorated:
+    """Sets attributes in methods that something else was made of."""
+
+    @tf.function
+    def graph(self) -> None:  # noqa: D102
+        self.by_graph = 1
+
+    @functools.cached_property
+    def cached(self) -> int:  # noqa: D102
+        self.by_cached = 1
+        return 1
+
+    @classmethod
+    def make(cls) -> None:  # noqa: D102
+        cls.by_class = 1
+
+    @functools.lru_cache  # noqa: B019 - what it keeps is nothing here
+    def kept(self) -> None:  # noqa: D102
+        self.by_kept = 1
+
+    @property
+    def plain(self) -> int:  # noqa: D102
+        self.by_property = 1
+        return 1
+
+
+def test_names_that_decorated_methods_set_are_a_class_s_own() -> None:
+    """Of whatever a decorator made: the function in it is looked at."""
+    assert names_set_by(Decorated) == {"by_graph", "by_cached", "by_class", "by_kept", "by_property"}
 
 
 def test_a_lambda_of_a_constructor_is_made_by_the_class() -> None:

@@ -100,6 +100,8 @@ def _candidates(value: Any) -> Iterator[tuple[str, str]]:
     owner = _text(member(value, "__objclass__"), "__module__")  # A method of a class written in C has no module.
     if isinstance(value, np.ufunc):  # Before numpy 2.2, and outside of numpy, it says only its name.
         module, name = module or "numpy", name or value.__name__
+    if not module and type(member(value, "__self__")).__module__.startswith("numpy.random"):
+        module = "numpy.random"  # Before numpy 2, its functions do not say it.
     module = module or owner
     package = module.partition(".")[0]
     if package in _PUBLIC_NAMES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from keras_probckpt.errors import MalformedRecipeError, UnrecordableError
@@ -25,9 +26,10 @@ def _encode_table(value: Any, encoder: Encoder, where: str) -> dict[str, Node]:
     if int(inner.size()) > _MOST_ENTRIES:
         raise UnrecordableError(where=where, problem="it is a table of very many entries", advice=BUILDER_ADVICE)
     keys, values = (item.numpy() for item in inner.export())
+    order = np.argsort(keys, kind="stable")  # A table has none, and gives them as they come.
     held: dict[str, Any] = {
-        "keys": keys,
-        "values": values,
+        "keys": keys[order],
+        "values": values[order],
         "key_dtype": inner.key_dtype,
         "value_dtype": inner.value_dtype,
     }

@@ -288,16 +288,20 @@ def all_cases() -> dict[str, Case]:
 
 
 def chosen_cases() -> dict[str, Case]:
-    """Give the models to try: all but the pending.
+    """Give the models to try, by name."""
+    return {name: case for _, name, case in numbered_cases()}
+
+
+def numbered_cases() -> list[tuple[int, str, Case]]:
+    """Give the models to try: all but the pending. What is left out takes no other its number.
 
     Where the environment says `ZOO_EVERY=n`, every n-th; where it says `ZOO_ONLY=text`, those of which the text is a
     part of the name, pending ones too.
     """
     every, only = int(os.environ.get("ZOO_EVERY", "1")), os.environ.get("ZOO_ONLY")
-    if only:
-        return {name: case for name, case in all_cases().items() if only in name}
-    pending = {name for name, _ in PENDING}
-    return dict([(name, case) for name, case in all_cases().items() if name not in pending][::every])
+    left_out = set() if only else {name for name, _ in PENDING}
+    named = [(name, case) for name, case in all_cases().items() if not only or only in name][::every]
+    return [(number, name, case) for number, (name, case) in enumerate(named) if name not in left_out]
 
 
 def _made(case: Case) -> tuple[tfk.Model, list[Any]]:
@@ -362,11 +366,10 @@ def _saved(case: Case, directory: pathlib.Path, *, rehearses: bool) -> dict[str,
 
 def main(place: pathlib.Path, shard: int, shards: int) -> None:
     """Save every one of a shard, and write down what is to come back, or what went wrong."""
-    numbered = list(enumerate(chosen_cases().items()))[shard::shards]
+    numbered = [item for item in numbered_cases() if item[0] % shards == shard]
     # To rehearse is to trace the model once more: with every second one it is.
     said = {
-        name: _saved(case, place / str(number), rehearses=number // shards % 2 == 0)
-        for number, (name, case) in numbered
+        name: _saved(case, place / str(number), rehearses=number // shards % 2 == 0) for number, name, case in numbered
     }
     (place / f"saved-{shard}.json").write_text(json.dumps(said))
 

@@ -13,7 +13,7 @@ import pytest
 from keras_probckpt.errors import DamagedCheckpointError, UnrecordableError
 from keras_probckpt.format.digest import Buffer
 from keras_probckpt.format.signature import KeyRing
-from keras_probckpt.storage.contents import CheckpointReader, Contents, encode_contents
+from keras_probckpt.storage.contents import CheckpointReader, Contents, UnwrittenCheckpoint, encode_contents
 from keras_probckpt.storage.filesystem import LocalFileSystem
 from keras_probckpt.storage.store import CheckpointStore
 from tests.storage.memory_filesystem import MemoryFileSystem
@@ -122,6 +122,23 @@ def test_what_was_written_is_read(store: CheckpointStore) -> None:
     assert {name: array.tolist() for name, array in reader.read_training_arrays().items()} == {"python": [0, 1, 2, 3]}
     assert reader.read_data_position() == b"variant"
     assert dict(reader.read_recipe())["model"] == {"$": "sequential"}  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("contents", [LEAST, MOST], ids=["least", "most"])
+def test_what_is_still_to_be_written_reads_as_it_will_from_its_files(
+    contents: Contents, store: CheckpointStore
+) -> None:
+    """The recipe with its arrays and functions: of the variables only shapes and dtypes."""
+    later = committed(store, encode_contents(contents))
+
+    unwritten = UnwrittenCheckpoint(later.info, contents)
+
+    assert unwritten.info is later.info
+    assert unwritten.read_recipe() == later.read_recipe()
+    assert {name: array.tolist() for name, array in unwritten.read_recipe_arrays().items()} == {
+        name: array.tolist() for name, array in later.read_recipe_arrays().items()
+    }
+    assert unwritten.read_code() == (b"" if contents is LEAST else later.read_code())
 
 
 def test_what_was_left_out_is_read_as_absent(store: CheckpointStore) -> None:

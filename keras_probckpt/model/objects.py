@@ -24,6 +24,7 @@ from keras_probckpt.model.members import member
 
 __all__ = [
     "FOLLOWED_OF_LIBRARIES",
+    "OBJECTS_OF_KERAS",
     "Place",
     "bookkeeping_of",
     "cached_by_class",
@@ -42,8 +43,7 @@ _LIBRARIES = frozenset(
     {"tensorflow", "tf_keras", "tensorflow_probability", "keras", "numpy", "keras_probckpt", "builtins", "absl"}
 )
 _STANDARD = frozenset(sys.stdlib_module_names) - {"__main__"}
-FOLLOWED_OF_LIBRARIES = (
-    tf.Module,
+OBJECTS_OF_KERAS = (
     tfk.layers.Layer,
     tfk.optimizers.Optimizer,
     tfk.optimizers.legacy.Optimizer,
@@ -53,6 +53,7 @@ FOLLOWED_OF_LIBRARIES = (
     tfk.constraints.Constraint,
     tfk.initializers.Initializer,
 )
+FOLLOWED_OF_LIBRARIES = (tf.Module, *OBJECTS_OF_KERAS)
 _TRACKED = (tf.Variable, tfk.layers.Layer, tfk.optimizers.Optimizer, tfk.optimizers.legacy.Optimizer)
 _TracedFunction = tf.__internal__.function.Function
 # What is neither followed nor of any meaning to another process.

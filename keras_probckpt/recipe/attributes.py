@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import reprlib
 import types
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import tensorflow as tf
@@ -34,10 +34,10 @@ from keras_probckpt.model.equality import closed_over, is_same, is_same_code
 from keras_probckpt.model.objects import Place, children_of, is_atom, is_tracked
 from keras_probckpt.model.tables import TableContents
 from keras_probckpt.recipe.code_uses import label_of
-from keras_probckpt.recipe.codec import Decoder, Encoder, Node, field
+from keras_probckpt.recipe.codec import Decoder, Encoder, Node, field, untrusted
 from keras_probckpt.recipe.strangers import may_put
 
-__all__ = ["Only", "encode_attached", "put_attached", "put_attributes", "record_attributes"]
+__all__ = ["Only", "encode_attached", "find_recorded", "put_attached", "put_attributes", "record_attributes"]
 
 # Each process makes up its own.
 _MADE_UP = frozenset({"seed", "_seed"})
@@ -119,8 +119,7 @@ def put_attached(item: Any, recorded: Node, decoder: Decoder, where: str) -> Non
     """
     if not decoder.is_trusted:
         problem = f"{type(item).__name__} had attributes put on it, which only a trusted checkpoint may do"
-        advice = "If you know who made it, pass trusted=True."
-        raise MalformedRecipeError(where=where, problem=problem, advice=advice)
+        raise untrusted(where, problem)
     for name, form, node in _checked(recorded, where):
         _put(item, name, _value(form, node, decoder, f"{where}.{name}"), where)
 
@@ -149,19 +148,42 @@ def put_attributes(
     Raises:
         MalformedRecipeError: If the entries are not of the form that `record_attributes` gives them.
     """
-    roots, changed, absent = roots_of(model), [], []
+    changed, absent = [], []
+    for where, entry, item in find_recorded(model, entries, "attributes"):
+        if item is None:
+            absent.append(entry)
+            continue
+        changed += _put_entry(item, _without(entry, kept.get(id(item), ()), where), decoder, where, only=only)
+    return changed, absent
+
+
+def find_recorded(
+    model: tfk.Model, entries: Sequence[Node], part: str
+) -> Iterator[tuple[str, dict[str, Node], Any | None]]:
+    """Find the objects of a model that a recipe says something of, each when it is asked for.
+
+    Args:
+        model: The model.
+        entries: What the recipe says of each, with its `path`.
+        part: Where in the recipe that is.
+
+    Returns:
+        For each the place in the recipe, the entry, and the object; None where there is none at the path.
+
+    Raises:
+        MalformedRecipeError: If an entry has no path.
+    """
+    roots = roots_of(model)
     for index, entry in enumerate(entries):
-        where = f"attributes[{index}]"
+        where = f"{part}[{index}]"
         if not isinstance(entry, dict):
             raise MalformedRecipeError(where=where, problem=f"an object is needed, not {entry!r:.80}")
         path = tuple(map(str, field(entry, "path", list, where)))
         try:
             item = find_object(roots, path)
         except KeyError:
-            absent.append(entry)
-            continue
-        changed += _put_entry(item, _without(entry, kept.get(id(item), ()), where), decoder, where, only=only)
-    return changed, absent
+            item = None
+        yield where, entry, item
 
 
 def _place_of(item: Any, path: Sequence[str]) -> str:

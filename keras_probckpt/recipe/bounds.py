@@ -15,8 +15,7 @@ import tf_keras as tfk
 from tf_keras.src.engine import keras_tensor
 from tf_keras.src.layers.core import tf_op_layer
 
-from keras_probckpt.errors import MalformedRecipeError
-from keras_probckpt.recipe.codec import SAME, TAG, Node
+from keras_probckpt.recipe.codec import SAME, TAG, Node, untrusted
 
 __all__ = ["check_loops", "check_number", "check_size"]
 
@@ -49,7 +48,7 @@ def check_size(document: Mapping[str, Node]) -> None:
     total = _written_out(own, references)
     if total > limit:
         problem = f"written out it has {total:,} parts, where {limit:,} are many for a file of its size"
-        raise _untrusted("recipe", problem)
+        raise untrusted("recipe", problem)
 
 
 _ROOT = None
@@ -87,11 +86,11 @@ def _written_out(own: Mapping[_Key, int], references: Mapping[_Key, Sequence[int
         if missing and key not in open_ones:
             open_ones.add(key)
             if not open_ones.isdisjoint(missing):
-                raise _untrusted("recipe", "an object in it contains itself")
+                raise untrusted("recipe", "an object in it contains itself")
             pending.extend(dict.fromkeys(missing))
             continue
         if missing:
-            raise _untrusted("recipe", "an object in it contains itself")
+            raise untrusted("recipe", "an object in it contains itself")
         pending.pop()
         open_ones.discard(key)
         totals[key] = own.get(key, 0) + sum(totals[number] for number in references.get(key, ()))
@@ -105,7 +104,7 @@ def check_number(value: Any, where: str) -> None:
         MalformedRecipeError: If it is one.
     """
     if isinstance(value, int) and not -_FIRST_TOO_LARGE < value < _FIRST_TOO_LARGE:
-        raise _untrusted(where, f"{value:,} is more than anything is made of"[:200])
+        raise untrusted(where, f"{value:,} is more than anything is made of"[:200])
 
 
 def check_loops(layer: tfk.layers.Layer, given: Any, where: str) -> None:
@@ -123,7 +122,7 @@ def check_loops(layer: tfk.layers.Layer, given: Any, where: str) -> None:
     if turns:
         turns *= max((_pieces(item) for item in _tensors(given)), default=1)
     if turns > _MOST_TURNS:
-        raise _untrusted(where, f"a {type(layer).__name__} would go through it in {turns:,} turns")
+        raise untrusted(where, f"a {type(layer).__name__} would go through it in {turns:,} turns")
 
 
 def _turns(layer: tfk.layers.Layer) -> int:
@@ -148,7 +147,3 @@ def _tensors(value: Any) -> Iterator[Any]:
             yield from _tensors(item)
     elif isinstance(value, keras_tensor.KerasTensor):
         yield value
-
-
-def _untrusted(where: str, problem: str) -> MalformedRecipeError:
-    return MalformedRecipeError(where=where, problem=problem, advice="If you know who made it, pass trusted=True.")

@@ -32,6 +32,7 @@ __all__ = [
     "definitions",
     "field",
     "is_plain",
+    "untrusted",
 ]
 
 TAG = "$"
@@ -378,6 +379,11 @@ def field(node: dict[str, Node], name: str, kind: type[T], where: str) -> T:
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise MalformedRecipeError(where=where, problem=f"{name!r} should be a {kind.__name__}, but is {value!r:.80}")
     return value
+
+
+def untrusted(where: str, problem: str) -> MalformedRecipeError:
+    """Make the error for what a recipe may only ask for whose author is trusted."""
+    return MalformedRecipeError(where=where, problem=problem, advice="If you know who made it, pass trusted=True.")
 
 
 def definitions(document: Node) -> Iterator[tuple[int, dict[str, Node]]]:

@@ -6,7 +6,7 @@ import types
 from typing import Any
 
 from keras_probckpt.errors import MalformedRecipeError
-from keras_probckpt.recipe.codec import TAG, Decoder, Encoder, Kind, Node, field
+from keras_probckpt.recipe.codec import TAG, Decoder, Encoder, Kind, Node, field, untrusted
 from keras_probckpt.recipe.known import known_name, known_object
 from keras_probckpt.recipe.strangers import Use, check_reference, for_strangers
 
@@ -40,11 +40,7 @@ def named_object(name: str, decoder: Decoder, where: str, *, use: Use) -> Any:
         )
     found = known_object(name) if decoder.is_trusted else for_strangers(name, use)
     if found is None:
-        raise MalformedRecipeError(
-            where=where,
-            problem=f"{name!r:.120} may not stand here in a checkpoint that nobody vouches for",
-            advice="If you know who made it, pass trusted=True.",
-        )
+        raise untrusted(where, f"{name!r:.120} may not stand here in a checkpoint that nobody vouches for")
     return found
 
 

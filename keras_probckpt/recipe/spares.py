@@ -20,9 +20,10 @@ from typing import Any
 import tf_keras as tfk
 
 from keras_probckpt.errors import MalformedRecipeError, UnrecordableError
-from keras_probckpt.model.attributes import COMPILE, closed_names, find_object, holding_ids, is_foreign, roots_of
+from keras_probckpt.model.attributes import COMPILE, closed_names, holding_ids, is_foreign
 from keras_probckpt.model.objects import Place, children_of, is_atom, is_graph_network, is_of_library, is_tracked
 from keras_probckpt.recipe.attribute_names import is_bookkeeping, set_by
+from keras_probckpt.recipe.attributes import find_recorded
 from keras_probckpt.recipe.bases import base_of
 from keras_probckpt.recipe.codec import BUILDER_ADVICE, Decoder, Encoder, Node, field
 from keras_probckpt.recipe.construction import call
@@ -135,15 +136,8 @@ def put_spares(model: tfk.Model, entries: Sequence[Node], decoder: Decoder) -> N
     Raises:
         MalformedRecipeError: If the entries are not of the form that `record_spares` gives them.
     """
-    roots = roots_of(model)
-    for index, entry in enumerate(entries):
-        where = f"spares[{index}]"
-        if not isinstance(entry, dict):
-            raise MalformedRecipeError(where=where, problem=f"an object is needed, not {entry!r:.80}")
-        path = tuple(map(str, field(entry, "path", list, where)))
-        try:
-            item = find_object(roots, path)
-        except KeyError:
+    for where, entry, item in find_recorded(model, entries, "spares"):
+        if item is None:
             continue
         children = _checked(entry.get("children", []), where)
         present = children_of(item) or {}

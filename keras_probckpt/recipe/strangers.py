@@ -21,10 +21,10 @@ import tf_keras as tfk
 from tf_keras.src.engine import keras_tensor
 
 from keras_probckpt.errors import MalformedRecipeError
-from keras_probckpt.model.objects import is_of_library
+from keras_probckpt.model.objects import OBJECTS_OF_KERAS, is_of_library
 from keras_probckpt.model.own_names import argument_names
 from keras_probckpt.recipe.bounds import check_number
-from keras_probckpt.recipe.codec import TAG, Node
+from keras_probckpt.recipe.codec import TAG, Node, untrusted
 from keras_probckpt.recipe.known import known_names, known_object
 
 __all__ = [
@@ -114,16 +114,6 @@ _SIGNATURE = (tf.TensorSpec, tf.TensorShape, bool, int, float, types.NoneType)
 # Of two, `(1, n)` and `(n, 1)`, a few kilobytes make gigabytes.
 _ARRAYS = (np.ndarray, tf.Tensor, tf.Variable)
 
-_MADE_BY_FILE = (
-    tfk.layers.Layer,
-    tfk.optimizers.Optimizer,
-    tfk.optimizers.legacy.Optimizer,
-    tfk.optimizers.schedules.LearningRateSchedule,
-    tfk.losses.Loss,
-    tfk.regularizers.Regularizer,
-    tfk.constraints.Constraint,
-    tfk.initializers.Initializer,
-)
 _NUMBERS = (bool, int, float, np.generic, np.ndarray, tf.Tensor)
 
 
@@ -165,7 +155,7 @@ def check_reference(node: Node, where: str) -> None:
     tag = node.get(TAG) if isinstance(node, dict) else None
     if tag not in _REFERENCES:
         problem = f"what is called is a reference, not {'an object' if tag is None else repr(tag)[:80]} of the file"
-        raise _untrusted(where, problem)
+        raise untrusted(where, problem)
 
 
 def require_symbolic(positional: Sequence[Any], keywords: Mapping[str, Any], where: str, *, first: bool) -> None:
@@ -203,7 +193,7 @@ def check_signature(values: Iterable[Any], where: str) -> None:
     """
     for item in _leaves(list(values)):
         if not isinstance(item, _SIGNATURE):
-            raise _untrusted(where, f"a {type(item).__name__} is no argument of a recorded call")
+            raise untrusted(where, f"a {type(item).__name__} is no argument of a recorded call")
 
 
 def check_argument(cls: Any, name: str, value: Any, where: str) -> None:
@@ -225,11 +215,11 @@ def check_argument(cls: Any, name: str, value: Any, where: str) -> None:
     kinds += () if cls is tfk.Model.compile or name == "inner_optimizer" else _OF_TRAINING
     found = next((item for item in _leaves(value) if isinstance(item, kinds)), None)
     if found is not None:
-        raise _untrusted(where, f"a {type(found).__name__} is no {name[:80]} here")
+        raise untrusted(where, f"a {type(found).__name__} is no {name[:80]} here")
     for item in _leaves(value):
         check_number(item, where)
     if name == "learning_rate" and not isinstance(value, _RATE):
-        raise _untrusted(where, "a learning rate is a number or a schedule")
+        raise untrusted(where, "a learning rate is a number or a schedule")
 
 
 def check_arguments(
@@ -257,9 +247,9 @@ def _check_partial(values: Iterable[Any], where: str) -> None:
     leaves = list(_leaves(list(values)))
     found = next((item for item in leaves if callable(item) and not isinstance(item, _ARRAYS)), None)
     if found is not None:
-        raise _untrusted(where, f"a partial call is given data, not a {type(found).__name__}")
+        raise untrusted(where, f"a partial call is given data, not a {type(found).__name__}")
     if sum(isinstance(item, _ARRAYS) for item in leaves) > 1:
-        raise _untrusted(where, "a partial call is given one array at most")
+        raise untrusted(where, "a partial call is given one array at most")
 
 
 def require_no_lambda(values: Iterable[Any], where: str) -> None:
@@ -270,7 +260,7 @@ def require_no_lambda(values: Iterable[Any], where: str) -> None:
     """
     layers = [item for item in values if isinstance(item, tfk.layers.Layer)]
     if any(isinstance(part, tfk.layers.Lambda) for layer in layers for part in layer._flatten_layers()):
-        raise _untrusted(where, "a layer that is made of a function is no part of it")
+        raise untrusted(where, "a layer that is made of a function is no part of it")
 
 
 def may_put(item: Any, name: str, present: Any) -> bool:
@@ -282,8 +272,4 @@ def may_put(item: Any, name: str, present: Any) -> bool:
         present: What is there.
     """
     is_listed = not is_of_library(type(item)) or (name in argument_names(type(item)) and not name.startswith("_"))
-    return isinstance(item, _MADE_BY_FILE) and isinstance(present, _NUMBERS) and is_listed
-
-
-def _untrusted(where: str, problem: str) -> MalformedRecipeError:
-    return MalformedRecipeError(where=where, problem=problem, advice="If you know who made it, pass trusted=True.")
+    return isinstance(item, OBJECTS_OF_KERAS) and isinstance(present, _NUMBERS) and is_listed

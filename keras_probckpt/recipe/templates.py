@@ -16,7 +16,7 @@ from tensorflow.python.ops.template import EagerTemplate
 
 from keras_probckpt.errors import MalformedRecipeError
 from keras_probckpt.model.equality import closed_over
-from keras_probckpt.recipe.codec import Decoder, Encoder, Kind, Node, field
+from keras_probckpt.recipe.codec import Decoder, Encoder, Kind, Node, field, untrusted
 from keras_probckpt.recipe.construction import call
 
 __all__ = ["TEMPLATE_KINDS"]
@@ -59,7 +59,7 @@ def _encode_template(value: Any, encoder: Encoder, where: str) -> dict[str, Node
 def _decode_template(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
     if not decoder.is_trusted:
         problem = "the network of a flow is called to make its variables, which only a trusted checkpoint may do"
-        raise MalformedRecipeError(where=where, problem=problem, advice="If you know who made it, pass trusted=True.")
+        raise untrusted(where, problem)
     name = field(node, "maker", str, where)
     if name not in _MAKERS:
         raise MalformedRecipeError(where=where, problem=f"{name!r:.80} makes no network of a flow")

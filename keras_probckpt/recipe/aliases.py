@@ -19,6 +19,7 @@ from keras_probckpt.model.attributes import find_object, roots_of
 from keras_probckpt.model.objects import Place
 from keras_probckpt.recipe.codec import Encoder, Node
 from keras_probckpt.recipe.construction import call
+from keras_probckpt.recipe.penalties import own_weights
 
 __all__ = ["is_alias", "put_aliases", "record_aliases"]
 
@@ -28,17 +29,13 @@ def is_alias(value: Any, owner: tfk.layers.Layer) -> bool:
     weights = _weights_in(value)
     if not weights:
         return False
-    inner = {id(weight) for layer in owner._flatten_layers(include_self=False) for weight in _own_weights(layer)}
+    inner = {id(weight) for layer in owner._flatten_layers(include_self=False) for weight in own_weights(layer)}
     return any(id(weight) in inner for weight in weights)
 
 
 def _weights_in(value: Any) -> list[tf.Variable]:
     items = list(value) if isinstance(value, (list, tuple)) else [value]
     return items if all(isinstance(item, tf.Variable) for item in items) else []
-
-
-def _own_weights(layer: tfk.layers.Layer) -> list[tf.Variable]:
-    return [*layer._trainable_weights, *layer._non_trainable_weights]
 
 
 def record_aliases(places: Sequence[Place], encoder: Encoder) -> list[Node]:

@@ -21,8 +21,9 @@ from keras_probckpt.model.equality import closed_over, is_same
 from keras_probckpt.model.members import member
 from keras_probckpt.recipe.codec import Decoder, Encoder, Node
 from keras_probckpt.recipe.construction import call
+from keras_probckpt.recipe.strangers import check_argument
 
-__all__ = ["put_penalties", "record_penalties"]
+__all__ = ["own_weights", "put_penalties", "record_penalties"]
 
 _KERAS = "tf_keras."
 _REGULARIZER = "regularizer"
@@ -56,7 +57,7 @@ def _penalties_of(layer: tfk.layers.Layer) -> dict[int, tuple[list[Any], Any]]:
     regularizers: dict[int, list[Any]] = {}
     for _, function in _of_weights(layer):
         regularizers.setdefault(id(function.args[0]), []).append(_regularizer_of(function))
-    found = ((regularizers.get(id(weight), []), member(weight, "constraint")) for weight in _weights_of(layer))
+    found = ((regularizers.get(id(weight), []), member(weight, "constraint")) for weight in own_weights(layer))
     return {index: pair for index, pair in enumerate(found) if pair != ([], None)}
 
 
@@ -74,7 +75,8 @@ def _regularizer_of(function: functools.partial[Any]) -> Any:
     return closed_over(made)[_REGULARIZER]
 
 
-def _weights_of(layer: tfk.layers.Layer) -> list[tf.Variable]:
+def own_weights(layer: tfk.layers.Layer) -> list[tf.Variable]:
+    """Give the weights of a layer without those of the layers in it, trainable ones first."""
     return [*layer._trainable_weights, *layer._non_trainable_weights]
 
 
@@ -109,13 +111,17 @@ def _checked(entries: Node, decoder: Decoder, where: str) -> dict[int, tuple[lis
     if not is_list:
         raise MalformedRecipeError(where=where, problem=f"places, regularizers and constraints: {entries!r:.80}")
     found = {index: (decoder.decode(items, where), decoder.decode(one, where)) for index, items, one in entries}
-    if not all(callable(item) for items, one in found.values() for item in (*items, one) if item is not None):
+    penalties = [item for items, one in found.values() for item in (*items, one) if item is not None]
+    if not decoder.is_trusted:
+        for item in penalties:
+            check_argument(None, "penalty", item, where)
+    if not all(map(callable, penalties)):
         raise MalformedRecipeError(where=where, problem="a regularizer or constraint is a function")
     return found
 
 
 def _put(layer: tfk.layers.Layer, wanted: Mapping[int, tuple[list[Any], Any]], where: str) -> None:
-    weights = _weights_of(layer)
+    weights = own_weights(layer)
     of_weights = {id(tagged) for tagged, _ in _of_weights(layer)}
     layer._callable_losses[:] = [tagged for tagged in layer._callable_losses if id(tagged) not in of_weights]
     for index, weight in enumerate(weights):

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_probckpt.errors import MalformedRecipeError, UnrecordableError
-from keras_probckpt.recipe.codec import BUILDER_ADVICE, Decoder, Encoder, Kind, Node
+from keras_probckpt.recipe.codec import BUILDER_ADVICE, Decoder, Encoder, Kind, Node, untrusted
 from keras_probckpt.recipe.construction import call
 
 __all__ = ["STATIC_TABLE_KINDS"]
@@ -41,6 +41,8 @@ def _encode_table(value: Any, encoder: Encoder, where: str) -> dict[str, Node]:
 
 
 def _decode_table(node: dict[str, Node], decoder: Decoder, where: str) -> Any:
+    if not decoder.is_trusted:
+        raise untrusted(where, "a static table is made for a trusted checkpoint alone")
     held = {name: decoder.decode(item, f"{where}.{name}") for name, item in node.items() if name not in ("$", "id")}
     if not {"keys", "values", "key_dtype", "value_dtype"} <= held.keys():
         raise MalformedRecipeError(where=where, problem="a table has keys, values and their dtypes")

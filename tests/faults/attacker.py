@@ -105,6 +105,8 @@ class Grammar:
         compiled = {"arguments": {"optimizer": "sgd", "loss": "mse", **more}}
         is_lossy = self._left > 0 and self._dice.random() < 0.2
         losses = [{"layer": "", "functions": [self._node(2)]}] if is_lossy else []
+        is_punished = self._left > 0 and self._dice.random() < 0.2
+        penalty = [0, [self._node(2)], None] if self._dice.random() < 0.5 else [0, [], self._node(2)]
         values = [[self._word(["rate", "attr_name", "_name", "function", "units"]), "value", self._node(1)]]
         attributes = [{"path": self._path(), "values": values}] if self._dice.random() < 0.3 else []
         return {
@@ -112,6 +114,7 @@ class Grammar:
             "calls": calls,
             "compile": compiled if self._dice.random() < 0.5 else {"arguments": None},
             "losses": losses,
+            "penalties": {"layer-0": [penalty]} if is_punished else {},
             "attributes": attributes,
             "externals": [],
             "recipe_variables": [],

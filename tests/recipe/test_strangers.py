@@ -189,6 +189,25 @@ def test_a_layer_is_no_loss_of_a_layer() -> None:
         reader.add_losses({"": model})
 
 
+@pytest.mark.parametrize("entry", [[0, [LAYER], None], [0, [], LAYER]], ids=["regularizer", "constraint"])
+def test_a_layer_is_no_penalty_of_a_weight(entry: list[Any]) -> None:
+    """It would be called on the weight: when somebody asks for the losses, or in the first step of a training."""
+    model = tfk.Sequential([tfk.layers.Dense(1, input_shape=(2,))])
+    document = {"model": {}, "penalties": {"layer-0": [entry]}}
+    reader = RecipeReader(document, arrays={}, trust=trust_of("unsigned"))
+
+    with pytest.raises(MalformedRecipeError, match="a Dense is no penalty here"):
+        reader.add_losses({"": model, "layer-0": model.layers[0]})
+
+
+def test_a_table_of_words_is_made_for_nobody_else() -> None:
+    """What it is made of goes to native code."""
+    table = {"$": "static_table", "id": 0, "keys": ROW, "values": ROW, "key_dtype": None, "value_dtype": None}
+
+    with pytest.raises(MalformedRecipeError, match="a static table is made for a trusted checkpoint alone"):
+        read(table, arrays=ARRAYS, trust=trust_of("unsigned"))
+
+
 @pytest.mark.parametrize("signature", ["own", "unsigned"])
 def test_a_layer_is_called_on_symbolic_tensors_alone(signature: Any) -> None:
     """Keras itself records no other call."""
